@@ -1,0 +1,215 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""The option table: the one place that knows the options of a container.
+
+``argument_spec``, parsing, comparison, masking of diffs, the support matrix of the documentation
+and the generated tests all come from it.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from . import values
+from .container import ContainerSpec, check_name
+from .errors import NexcageError
+
+OCI = ("crun", "runc")
+STATES = ("absent", "present", "created", "started", "stopped", "paused", "restarted")
+STATE_ALIASES = {"created": "present"}
+
+Parser = t.Callable[[str, object], t.Any]
+
+
+class Option(t.NamedTuple):
+    """One option of the vocabulary.
+
+    Args:
+        name: As the user types it.
+        kind: Ansible's type.
+        parse: From the user's value to the canonical one; ``None`` where the option says how the
+            task behaves and not what the container is.
+        path: Where the value stands in a plan and a diff.
+        effective: The canonical value a container has that was made without this option;
+            ``None`` where that depends on the image or the host.
+        live: Whether the value changes without making the container again.
+        sensitive: Whether the values must never be shown.
+        show: From the canonical value to text for a reader.
+    """
+
+    name: str
+    kind: str
+    parse: Parser | None = None
+    path: str = ""
+    aliases: tuple[str, ...] = ()
+    elements: str | None = None
+    choices: tuple[str, ...] | None = None
+    default: t.Any = None
+    suboptions: dict[str, t.Any] | None = None
+    effective: t.Any = None
+    live: bool = False
+    sensitive: bool = False
+    no_log: bool | None = None
+    show: t.Callable[[t.Any], str] | None = None
+    backends: tuple[str, ...] = OCI
+
+
+def _option(name: str, kind: str, parse: Parser, group: str = "", **more: t.Any) -> Option:
+    return Option(name, kind, parse, f"{group}.{name}" if group else name, **more)
+
+
+def _list(name: str, parse: Parser, group: str = "", **more: t.Any) -> Option:
+    return _option(name, "list", parse, group, elements=more.pop("elements", "str"), **more)
+
+
+def _flag(name: str, group: str, **more: t.Any) -> Option:
+    return _option(name, "bool", values.flag, group, effective=False, **more)
+
+
+MOUNT_SUBOPTIONS: dict[str, t.Any] = {
+    "type": {"type": "str", "choices": ["bind", "tmpfs"], "default": "bind"},
+    "source": {"type": "str"},
+    "target": {"type": "str", "required": True, "aliases": ["destination"]},
+    "read_only": {"type": "bool", "default": False},
+    "options": {"type": "list", "elements": "str"},
+}
+
+SIZE: dict[str, t.Any] = {"live": True, "show": values.show_size}
+LIVE: dict[str, t.Any] = {"live": True}
+
+OPTIONS: tuple[Option, ...] = (
+    # what the container is
+    _option("image", "str", values.text),
+    _option("bundle", "str", values.absolute_path),
+    _option("command", "raw", values.argument_vector, "process"),
+    _option("entrypoint", "raw", values.argument_vector, "process"),
+    _option("env", "dict", values.mapping, "process", aliases=("environment",), effective={}),
+    _option("secret_env", "dict", values.mapping, "process", effective={}, sensitive=True, no_log=True),
+    _option("working_dir", "str", values.absolute_path, "process", aliases=("workdir",)),
+    _option("user", "str", values.text, "process"),
+    _list("groups", values.name_set, "process", aliases=("group_add",), effective=[]),
+    _option("hostname", "str", values.hostname),
+    _option("mounts", "list", values.text, "", elements="dict", suboptions=MOUNT_SUBOPTIONS, effective=[]),
+    _option("memory", "str", values.memory, "resources", **SIZE),
+    _option("memory_swap", "str", values.memory, "resources", **SIZE),
+    _option("cpus", "str", values.cpus, "resources", live=True, show=values.show_cpus),
+    _option("cpu_shares", "int", values.whole(2, 262144), "resources", **LIVE),
+    _option("cpuset_cpus", "str", values.cpu_set, "resources", **LIVE),
+    _option("cpuset_mems", "str", values.cpu_set, "resources", **LIVE),
+    _option("pids_limit", "int", values.pids_limit, "resources", **LIVE),
+    _list("ulimits", values.ulimits, "resources", aliases=("ulimit",), effective={}),
+    _list("cap_add", values.capability_set, "security", aliases=("capabilities",), effective=[]),
+    _list("cap_drop", values.capability_set, "security", effective=[]),
+    _flag("privileged", "security"),
+    _flag("no_new_privileges", "security"),
+    _flag("read_only", "", aliases=("read_only_rootfs",)),
+    _flag("init", "process"),
+    _option("seccomp_profile", "str", values.seccomp_profile, "security", effective="default"),
+    _option("labels", "dict", values.mapping, "", aliases=("label",), effective={}, live=True),
+    _option("annotations", "dict", values.mapping, "", aliases=("annotation",), effective={}),
+    _option("stop_signal", "str", values.signal_number, "", live=True),
+    _option("stop_timeout", "int", values.whole(0, 3600), "", effective=10, live=True),
+    _option("network_mode", "str", values.network_mode, "", aliases=("network",), choices=("none", "host"), effective="none"),
+    # folded into the above before anything is compared
+    Option("env_file", "list", elements="path"),
+    Option("volumes", "list", elements="str", aliases=("volume",)),
+    Option("tmpfs", "list", elements="str"),
+    # how the task behaves
+    Option("backend", "str", choices=("auto", "crun", "runc"), default="auto"),
+    Option("state", "str", choices=STATES, default="started"),
+    Option("pull", "str", choices=("missing", "always", "never"), default="missing"),
+    Option("validate_certs", "bool", default=True),
+    Option("kill_signal", "str"),
+    Option("force_kill", "bool", default=False, aliases=("forcekill",)),
+    Option("recreate", "bool", default=False),
+    Option("replace_backend", "bool", default=False),
+    Option("wait", "str"),
+    Option("timeout", "int", default=120),
+)
+
+BY_NAME = {option.name: option for option in OPTIONS}
+SPEC_OPTIONS = tuple(option for option in OPTIONS if option.parse is not None)
+
+
+def argument_spec() -> dict[str, t.Any]:
+    """Ansible's argument spec of ``nexcage_container``, without ``name``'s companions elsewhere."""
+    spec: dict[str, t.Any] = {"name": {"type": "str", "required": True}}
+    for option in OPTIONS:
+        entry: dict[str, t.Any] = {"type": option.kind}
+        for key, value in (
+            ("aliases", list(option.aliases) or None),
+            ("elements", option.elements),
+            ("choices", list(option.choices) if option.choices else None),
+            ("default", option.default),
+            ("options", option.suboptions),
+            ("no_log", option.no_log),
+        ):
+            if value is not None:
+                entry[key] = value
+        spec[option.name] = entry
+    return spec
+
+
+def container_spec(parameters: t.Mapping[str, t.Any], environment_files: t.Mapping[str, str] | None = None) -> ContainerSpec:
+    """The canonical spec of a task.
+
+    Args:
+        parameters: The task's parameters by option name, ``None`` where not given.
+        environment_files: What the files of ``env_file`` hold, already merged.
+
+    Raises:
+        NexcageError: ``E_INVALID`` naming option, value and remedy; nothing was changed.
+    """
+    given = dict(parameters)
+    check_name(given["name"])
+    if environment_files is not None:
+        given["env"] = {**environment_files, **(given.get("env") or {})}
+    canonical: dict[str, t.Any] = {}
+    for option in SPEC_OPTIONS:
+        value = given.get(option.name)
+        if value is not None and option.name != "mounts":
+            canonical[option.name] = t.cast(Parser, option.parse)(option.name, value)
+    if any(given.get(form) is not None for form in ("mounts", "volumes", "tmpfs")):
+        canonical["mounts"] = values.mounts(*(given.get(form) or [] for form in ("mounts", "volumes", "tmpfs")))
+    _check_together(canonical)
+    return ContainerSpec(canonical)
+
+
+def _check_together(canonical: t.Mapping[str, t.Any]) -> None:
+    """Refuse values that contradict each other."""
+    if "image" in canonical and "bundle" in canonical:
+        raise NexcageError(
+            "E_INVALID",
+            "an image and a bundle cannot both be the root of one container",
+            option="bundle",
+            value=canonical["bundle"],
+            remedy="give image or bundle, not both",
+        )
+    memory, swap = canonical.get("memory"), canonical.get("memory_swap")
+    if swap not in (None, values.UNLIMITED) and (memory is None or memory == values.UNLIMITED or swap < memory):
+        raise NexcageError(
+            "E_INVALID",
+            "memory_swap is the total of memory and swap, and needs a memory that is not larger",
+            option="memory_swap",
+            value=values.show_size(swap),
+            remedy="give memory too, and a memory_swap of at least that much",
+        )
+    for name in canonical.get("env", {}):
+        if name in canonical.get("secret_env", {}):
+            raise NexcageError(
+                "E_INVALID", "given both open and secret", option="secret_env", value=name, remedy="give the variable once"
+            )
+
+
+def show(option: Option, value: t.Any) -> t.Any:
+    """A canonical value for a reader; a sensitive one only says whether it is there."""
+    if value is None:
+        return None
+    if option.sensitive:
+        return {name: "(secret)" for name in value} if isinstance(value, dict) else "(secret)"
+    return option.show(value) if option.show else value
+
+
+def public(spec: ContainerSpec) -> dict[str, t.Any]:
+    """The spec for a result: sensitive values masked by structure."""
+    return {name: show(BY_NAME[name], value) if BY_NAME[name].sensitive else value for name, value in spec.values.items()}
