@@ -1,0 +1,189 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The audit log: one JSON line of intent before each write effect, one of outcome after it.
+
+Reads are only counted; the counts stand in the one line that closes a run. No line carries the value
+of an argument, only names and a digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import time
+import typing as t
+
+from ..model.errors import NexcageError
+
+LINE_LIMIT = 8192  # bytes, newline included
+TEXT_LIMIT = 256  # characters of one text in a line
+REFUSAL_LIMIT = 100  # lines of refused calls per run: a hostile plugin cannot fill the disk with them
+# A full disk must not keep anybody from emptying it.
+UNSTOPPABLE = frozenset(("oci.stop", "oci.kill", "oci.delete"))
+
+_encode = json.JSONEncoder(separators=(",", ":"), default=repr).encode
+
+
+class Audit:
+    """One run's part of the audit log; nothing touches the disk before the first line.
+
+    Args:
+        path: The log file (``Layout.audit``); ``None`` writes nothing at all, as in check mode.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        self.path = path
+        self.run = os.urandom(8).hex()
+        self.reads: dict[str, int] = {}
+        self.writes = 0
+        self.refusals = 0
+        self.warnings: list[str] = []
+        self._sequence = 0
+        self._file = -1
+
+    def count(self, call: str) -> None:
+        """Count one read."""
+        self.reads[call] = self.reads.get(call, 0) + 1
+
+    def intent(self, call: str, arguments: t.Mapping[str, t.Any], context: t.Mapping[str, t.Any]) -> int:
+        """Write that an effect is about to happen, and return its sequence number in this run.
+
+        Raises:
+            NexcageError: ``E_AUDIT`` where the line cannot be written, so that the effect does not
+                happen. Calls that free resources go on with a warning and a line in syslog.
+        """
+        self._sequence += 1
+        self.writes += 1
+        failure = self._write(self._line("intent", self._sequence, call, arguments, context))
+        if failure and call not in UNSTOPPABLE:
+            raise NexcageError(
+                "E_AUDIT",
+                f"{call} was not carried out: the audit log cannot be written: {failure}",
+                details={"path": self.path},
+            )
+        return self._sequence
+
+    def outcome(self, sequence: int, call: str, seconds: float, error: str | None = None) -> None:
+        """Write how the effect of that intent ended; ``error`` is its error code or exception's name.
+
+        A line that cannot be written is a warning: the effect has happened.
+        """
+        record = self._record("outcome", sequence, call)
+        record.update(ok=error is None, ms=round(seconds * 1000, 1))
+        if error is not None:
+            record["error"] = error
+        self._write(record)
+
+    def refusal(self, call: str, code: str, context: t.Mapping[str, t.Any]) -> None:
+        """Write that a call was refused; only the first ``REFUSAL_LIMIT`` of a run are written."""
+        self.refusals += 1
+        if self.refusals <= REFUSAL_LIMIT:
+            record = self._record("refusal", 0, call)
+            record.update(_texts(context), error=code)
+            self._write(record)
+
+    def close(self, context: t.Mapping[str, t.Any] | None = None) -> None:
+        """Write the run's one closing line with its counts, if it did anything, and close the file.
+
+        A run that only read says nothing where that line cannot be written.
+        """
+        if self.reads or self.writes or self.refusals:
+            record = self._record("run", 0, "")
+            record.update(_texts(context or {}), reads=self.reads, writes=self.writes, refusals=self.refusals)
+            self._write(record, quiet=not self.writes and not self.refusals)
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        self.reads, self.writes, self.refusals = {}, 0, 0
+
+    def _record(self, phase: str, sequence: int, call: str) -> dict[str, t.Any]:
+        now = time.time()
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
+        record: dict[str, t.Any] = {"v": 1, "ts": moment, "run": self.run, "phase": phase}
+        if sequence:
+            record["seq"] = sequence
+        if call:
+            record["call"] = call[:TEXT_LIMIT]
+        return record
+
+    def _line(
+        self,
+        phase: str,
+        sequence: int,
+        call: str,
+        arguments: t.Mapping[str, t.Any],
+        context: t.Mapping[str, t.Any],
+    ) -> dict[str, t.Any]:
+        record = self._record(phase, sequence, call)
+        record.update(_texts(context))
+        if "name" in arguments:
+            record["container"] = arguments["name"]
+        record["args"] = [name for name in arguments if arguments[name] is not None]
+        record["args_sha256"] = hashlib.sha256(_encode(dict(arguments)).encode("ascii")).hexdigest()
+        return record
+
+    def _write(self, record: dict[str, t.Any], quiet: bool = False) -> str | None:
+        """Append one line by one system call; the reason where that is not possible."""
+        if self.path is None:
+            return None
+        line = _encode(record)
+        if len(line) >= LINE_LIMIT:
+            kept = ("v", "ts", "run", "phase", "seq", "call", "container", "args_sha256", "error")
+            line = _encode({**{key: record[key] for key in kept if key in record}, "shortened": True})
+        # JSON leaves DEL alone; every other control character is escaped already
+        data = line.replace("\x7f", "\\u007f").encode("ascii") + b"\n"
+        try:
+            if self._file < 0:
+                self._file, torn = _open(self.path)
+                data = b"\n" + data if torn else data
+            written = os.write(self._file, data)
+            if written == len(data):
+                return None
+            os.close(self._file)  # opened anew for the next line, which then ends this torn one
+            self._file, reason = -1, "no space left for a whole line"
+        except OSError as error:
+            reason = error.strerror or str(error)
+        if not quiet:
+            self._fall_back(data, reason)
+        return reason
+
+    def _fall_back(self, data: bytes, reason: str) -> None:
+        warning = f"the audit log {self.path} cannot be written: {reason}"
+        if warning not in self.warnings:
+            self.warnings.append(warning)
+        try:
+            import syslog
+        except ImportError:  # pragma: no cover - every supported Unix has it
+            return
+        syslog.syslog(syslog.LOG_WARNING, "nexcage audit: " + data.decode("ascii").strip()[:1024])
+
+
+def _texts(context: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The context's values that are there, long texts cut."""
+    return {
+        key: value[:TEXT_LIMIT] if isinstance(value, str) else value
+        for key, value in context.items()
+        if value is not None
+    }
+
+
+def _open(path: str) -> tuple[int, bool]:
+    """Open the log for appending; also whether its last line is torn. Makes folder and file where needed."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        file = os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+        file = os.open(path, flags, 0o600)
+    try:
+        facts = os.fstat(file)
+        if not stat.S_ISREG(facts.st_mode):
+            raise OSError(0, "not a regular file")
+        if stat.S_IMODE(facts.st_mode) & 0o077:
+            os.fchmod(file, 0o600)
+        return file, facts.st_size > 0 and os.pread(file, 1, facts.st_size - 1) != b"\n"
+    except OSError:
+        os.close(file)
+        raise
