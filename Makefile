@@ -1,0 +1,166 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+#   make demo      set up ansible-core and run playbooks/demo.yml on this machine
+#   make test      set up everything and run all tests
+#   make lint      style, types, documentation, licences
+#   make bench     measure, beside the peers and the floor
+#   make docs      write the generated pages and the HTML documentation
+#   make test-vm   what needs a machine of its own: systemd, cgroup v2, reboot, power cut
+#   make clean     remove all that was made here
+#
+# Every stage of `make test` is a target too: unit, sanity, adversarial, runtime, integration, molecule, unit-newest, ...
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export LC_ALL := C.UTF-8
+
+PYTHON ?=
+VENV := .venv
+NEWEST := $(VENV)/newest
+REPORTS := $(VENV)/reports
+IN := tools/in-venv $(VENV)
+IN_NEWEST := tools/in-venv $(NEWEST)
+PIP_INSTALL := python -m pip install --quiet --no-input
+
+# What the tests need on the machine, beside Python.
+PACKAGES := bubblewrap busybox-static catatonit conmon crun docker-registry golang-github-containers-common iproute2 \
+  linux-libc-dev procps runc shellcheck skopeo umoci util-linux
+
+.PHONY: help demo test lint bench docs test-vm clean
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: $(VENV)/.stamp-runtime
+	@$(IN) ansible-playbook nexcage.backends.demo
+
+# ---- environments: the oldest supported ansible-core, and the newest one under a newer Python where there is one
+
+.PHONY: setup packages
+setup: $(VENV)/.stamp-dev $(NEWEST)/.stamp packages
+
+$(VENV)/.stamp-runtime: requirements.txt
+	@tools/make-venv $(VENV) $(PYTHON)
+	@$(IN) $(PIP_INSTALL) --requirement requirements.txt
+	@touch $@
+
+$(VENV)/.stamp-dev: requirements-dev.txt requirements-test.txt $(VENV)/.stamp-runtime
+	@$(IN) $(PIP_INSTALL) --requirement requirements-dev.txt
+	@mkdir -p $(VENV)/tree/ansible_collections/nexcage $(REPORTS)
+	@ln -sfn ../../../.. $(VENV)/tree/ansible_collections/nexcage/backends
+	@touch $@
+
+$(VENV)/pythons: | $(VENV)/.stamp-runtime
+	@tools/find-python links $@
+
+$(NEWEST)/.stamp: requirements.txt requirements-test.txt | $(VENV)/.stamp-runtime $(VENV)/pythons
+	@mkdir -p $(NEWEST)
+	@newest=$$(printf '%s\n' $(VENV)/pythons/python3.* | sort --version-sort | tail -n 1); minor=$${newest##*.}; \
+	if [ "$$minor" -ge 12 ]; then \
+	  tools/make-venv $(NEWEST) "$$newest"; \
+	  $(IN_NEWEST) $(PIP_INSTALL) 'ansible-core>=2.20' --requirement requirements-test.txt; \
+	else \
+	  echo "No Python 3.12 or newer here: the newest ansible-core is not tested."; \
+	fi
+	@touch $@
+
+packages: | $(VENV)/.stamp-runtime
+	@tools/apt-install $(PACKAGES)
+
+# ---- the stages of the test
+
+# Stages that use the machine's own runtimes run one after the other, the rest beside them.
+HOST_STAGES := $(if $(wildcard tests/adversarial/test_*.py),adversarial) $(if $(wildcard tests/runtime/test_*.py),runtime) \
+  $(if $(wildcard tests/integration/*.yml),integration integration-newest) $(if $(wildcard extensions/molecule/*/molecule.yml),molecule)
+OTHER_STAGES := unit lint unit-oldest sanity unit-newest sanity-newest
+
+.PHONY: test unit unit-newest unit-oldest adversarial runtime integration integration-newest molecule sanity sanity-newest
+test:
+	@$(MAKE) --jobs=2 setup
+	@$(VENV)/bin/python tools/run_stages.py $(REPORTS) "$(strip $(HOST_STAGES))" "$(strip $(OTHER_STAGES))"
+
+# $@ is the stage's name, and the name of its report.
+PYTEST = pytest --color=no --quiet --junit-xml=$(CURDIR)/$(REPORTS)/$@.xml -p no:cacheprovider
+has_newest = if [ ! -x $(NEWEST)/bin/ansible ]; then echo "no newer Python here"; exit 0; fi
+
+unit: $(VENV)/.stamp-dev
+	@$(IN) $(PYTEST) --numprocesses=2 --cov --cov-report=term --cov-fail-under=95 tests/unit
+
+unit-newest: $(NEWEST)/.stamp
+	@$(has_newest); $(IN_NEWEST) $(PYTEST) --numprocesses=2 tests/unit
+
+unit-oldest: $(VENV)/pythons
+	@oldest=$$(printf '%s\n' $(VENV)/pythons/python3.* | sort --version-sort | head -n 1); \
+	"$$oldest" -I -B tools/import_modules.py
+
+adversarial runtime: $(VENV)/.stamp-dev packages
+	@$(IN) $(PYTEST) tests/$@
+
+integration: $(VENV)/.stamp-dev packages
+	@for playbook in tests/integration/*.yml; do echo "== $$playbook"; $(IN) ansible-playbook "$$playbook"; done
+
+integration-newest: $(NEWEST)/.stamp packages
+	@$(has_newest); for playbook in tests/integration/*.yml; do echo "== $$playbook"; $(IN_NEWEST) ansible-playbook "$$playbook"; done
+
+molecule: $(VENV)/.stamp-dev
+	@$(IN) molecule test --all
+
+sanity: $(VENV)/.stamp-dev $(VENV)/pythons
+	@$(IN) tools/run-sanity
+
+sanity-newest: $(NEWEST)/.stamp
+	@$(has_newest); $(IN_NEWEST) tools/run-sanity
+
+# ---- lint: each line is a target of its own, so that `make --keep-going lint` shows all that is wrong
+
+LINTS := ruff mypy ansible-lint yamllint reuse changelog collection-docs shellcheck build
+.PHONY: $(LINTS)
+lint: $(LINTS)
+$(LINTS): $(VENV)/.stamp-dev
+
+ruff:
+	@$(IN) ruff check --quiet .
+	@$(IN) ruff format --quiet --diff .
+
+mypy:
+	@cd $(VENV)/tree && ../../$(IN) mypy --config-file ../../pyproject.toml -p ansible_collections.nexcage.backends.plugins
+
+ansible-lint:
+	@$(IN) ansible-lint --nocolor -q
+
+yamllint:
+	@$(IN) yamllint --strict .
+
+reuse:
+	@$(IN) reuse lint --quiet || $(IN) reuse lint --lines
+
+changelog:
+	@$(IN) antsibull-changelog lint
+
+collection-docs:
+	@$(IN) antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck .
+
+shellcheck: packages
+	@if command -v shellcheck >/dev/null; then git grep -lzE '^#!.*\b(ba)?sh\b' -- ':!*.md' | xargs -0 -r shellcheck; fi
+
+build:
+	@folder=$$(mktemp -d); trap 'rm -rf -- "$$folder"' EXIT; \
+	$(IN) ansible-galaxy collection build --output-path "$$folder" >/dev/null; \
+	tar --list --file "$$folder"/*.tar.gz | { ! grep -E '^(\.venv|\.ci|\.git|build)/'; }
+
+# ---- the rest
+
+bench: setup
+	@$(IN) tests/benchmark/run
+
+docs: $(VENV)/.stamp-dev
+	@$(IN) docs/generate
+
+test-vm: $(VENV)/.stamp-dev
+	@$(IN) tests/vm/run
+
+clean:
+	@rm -rf -- $(VENV) .ansible .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build tests/output
+	@find . -name __pycache__ -prune -exec rm -rf -- {} +
