@@ -162,11 +162,7 @@ class Audit:
 
 def _texts(context: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The context's values that are there, long texts cut."""
-    return {
-        key: value[:TEXT_LIMIT] if isinstance(value, str) else value
-        for key, value in context.items()
-        if value is not None
-    }
+    return {key: value[:TEXT_LIMIT] if isinstance(value, str) else value for key, value in context.items() if value is not None}
 
 
 def _open(path: str) -> tuple[int, bool]:

@@ -216,7 +216,5 @@ EFFECTS: dict[str, Effect] = {
     "oci.exec": Effect(WRITE, (("container_exec",),), _NAME),
     "state.get": Effect(READ, _FREE, {"key": _container}),
     "state.put": Effect(WRITE, _FREE, {"key": _container, "value": _json}),
-    "log": Effect(
-        READ, (("logging",),), {"level": _choice(None, "debug", "info", "warning", "error"), "message": _message}
-    ),
+    "log": Effect(READ, (("logging",),), {"level": _choice(None, "debug", "info", "warning", "error"), "message": _message}),
 }
