@@ -23,7 +23,7 @@ NEWEST := $(VENV)/newest
 REPORTS := $(VENV)/reports
 IN := tools/in-venv $(VENV)
 IN_NEWEST := tools/in-venv $(NEWEST)
-PIP_INSTALL := python -m pip install --quiet --no-input
+PIP_INSTALL := python -m pip install --quiet --quiet --no-input
 
 # What the tests need on the machine, beside Python.
 PACKAGES := bubblewrap busybox-static catatonit conmon crun docker-registry golang-github-containers-common iproute2 \
@@ -125,7 +125,7 @@ ruff:
 	@$(IN) ruff format --quiet --diff .
 
 mypy:
-	@cd $(VENV)/tree && ../../$(IN) mypy --config-file ../../pyproject.toml -p ansible_collections.nexcage.backends.plugins
+	@$(IN) mypy --no-error-summary --package ansible_collections.nexcage.backends.plugins
 
 ansible-lint:
 	@$(IN) ansible-lint --nocolor -q
@@ -143,7 +143,7 @@ collection-docs:
 	@$(IN) antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck .
 
 shellcheck: packages
-	@if command -v shellcheck >/dev/null; then git grep -lzE '^#!.*\b(ba)?sh\b' -- ':!*.md' | xargs -0 -r shellcheck; fi
+	@if command -v shellcheck >/dev/null; then git grep -lzE '^#!.*\b(ba)?sh\b' -- ':!*.md' | xargs -0 -r shellcheck --severity=warning; fi
 
 build:
 	@folder=$$(mktemp -d); trap 'rm -rf -- "$$folder"' EXIT; \

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import typing as t
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 
 class Outcome(t.NamedTuple):
@@ -31,7 +31,7 @@ def count(reports: pathlib.Path) -> tuple[int, int, int]:
     """Tests that passed, failed and were skipped, by the JUnit reports that pytest wrote."""
     total = failed = skipped = 0
     for report in reports.glob("*.xml"):
-        for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+        for suite in ET.parse(report).getroot().iter("testsuite"):
             total += int(suite.get("tests", 0))
             failed += int(suite.get("failures", 0)) + int(suite.get("errors", 0))
             skipped += int(suite.get("skipped", 0))

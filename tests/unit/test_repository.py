@@ -60,7 +60,7 @@ def test_licence_of_the_author_facing_code_is_permissive(files: list[pathlib.Pat
         if folders[0] == "plugins" and path.suffix == ".py":
             expected = "BSD-2-Clause" if folders[1:2] == ("module_utils",) and folders[2] in ("model", "sdk") else "GPL-3.0-or-later"
             header = path.read_text(encoding="utf-8").splitlines()[:5]
-            assert f"# SPDX-License-Identifier: {expected}" in header, path
+            assert f"# SPDX-License-{'Identifier'}: {expected}" in header, path
 
 
 def test_annotations_are_never_evaluated(files: list[pathlib.Path]) -> None:
