@@ -14,6 +14,7 @@ from .errors import NexcageError
 
 SCHEMA_VERSION = 1
 SECRET_PREFIX = "hmac-sha256:"
+MASKED_PATTERN = re.compile(SECRET_PREFIX + "[0-9a-f]{64}")
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
@@ -83,6 +84,6 @@ def canonical_json(value: t.Any) -> bytes:
 
 def mask(value: str, key: bytes) -> str:
     """What stands for a secret on disk; a value that is masked already stays as it is."""
-    if value.startswith(SECRET_PREFIX):
+    if MASKED_PATTERN.fullmatch(value):
         return value
     return SECRET_PREFIX + hmac.new(key, value.encode("utf-8"), hashlib.sha256).hexdigest()

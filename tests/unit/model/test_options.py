@@ -1,0 +1,126 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The option table: complete, consistent with the documentation, and one canonical spec from it."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+import yaml
+
+from ansible_collections.nexcage.backends.plugins.doc_fragments.container import ModuleDocFragment
+from ansible_collections.nexcage.backends.plugins.module_utils.model import options
+from ansible_collections.nexcage.backends.plugins.module_utils.model.container import ContainerSpec
+from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
+
+DOCUMENTED = yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"]
+KEY = b"k" * 32
+
+
+def spec(**parameters: t.Any) -> ContainerSpec:
+    return options.container_spec({"name": "web", **parameters})
+
+
+def test_every_row_is_documented_and_nothing_else() -> None:
+    assert set(DOCUMENTED) == {"name", *options.BY_NAME}
+    for option in options.OPTIONS:
+        entry = DOCUMENTED[option.name]
+        assert entry["type"] == option.kind, option.name
+        assert tuple(entry.get("aliases", ())) == option.aliases, option.name
+        assert entry.get("elements") == option.elements, option.name
+        assert tuple(entry.get("choices", ())) == (option.choices or ()), option.name
+        assert entry.get("default") == option.default, option.name
+
+
+def test_live_options_say_so() -> None:
+    for option in options.SPEC_OPTIONS:
+        text = " ".join(DOCUMENTED[option.name]["description"]) if isinstance(DOCUMENTED[option.name]["description"], list) else ""
+        assert ("live." in text) is option.live, option.name
+
+
+def test_every_path_is_one_option() -> None:
+    paths = [option.path for option in options.SPEC_OPTIONS]
+    assert len(paths) == len(set(paths))
+    assert all(path.rpartition(".")[2] == option.name for path, option in zip(paths, options.SPEC_OPTIONS))
+
+
+def test_unset_is_unmanaged_and_empty_is_empty() -> None:
+    assert spec(env=None).get("env") is None
+    assert spec(env={}).get("env") == {}
+    assert spec(volumes=[]).get("mounts") == []
+    assert spec().values == {}
+
+
+def test_aliases_of_mounts_fold_into_one_value() -> None:
+    assert spec(volumes=["/a:/b"]) == spec(mounts=[{"type": "bind", "source": "/a", "target": "/b", "read_only": False, "options": None}])
+
+
+def test_env_wins_over_files() -> None:
+    merged = options.container_spec({"name": "web", "env": {"A": "task"}}, {"A": "file", "B": "file"})
+    assert merged.get("env") == {"A": "task", "B": "file"}
+    assert options.container_spec({"name": "web"}, {}).get("env") == {}
+
+
+@pytest.mark.parametrize("name", ["../x", "-x", "", "a/b", "a\0", "a" * 129, ".x", "ä"])
+def test_names(name: str) -> None:
+    with pytest.raises(NexcageError) as caught:
+        options.container_spec({"name": name})
+    assert caught.value.option == "name" and caught.value.value == name
+
+
+@pytest.mark.parametrize(
+    ("parameters", "option"),
+    [
+        ({"image": "oci:/x", "bundle": "/b"}, "bundle"),
+        ({"memory_swap": "64m"}, "memory_swap"),
+        ({"memory": "64m", "memory_swap": "32m"}, "memory_swap"),
+        ({"memory": "-1", "memory_swap": "32m"}, "memory_swap"),
+        ({"env": {"A": "1"}, "secret_env": {"A": "2"}}, "secret_env"),
+    ],
+)
+def test_contradictions(parameters: dict[str, t.Any], option: str) -> None:
+    with pytest.raises(NexcageError) as caught:
+        spec(**parameters)
+    assert caught.value.option == option and caught.value.code == "E_INVALID"
+
+
+def test_unlimited_swap_needs_no_memory() -> None:
+    assert spec(memory_swap="-1").get("memory_swap") == -1
+
+
+def test_complete_keeps_what_is_not_given() -> None:
+    recorded = spec(image="oci:/a", memory="64m", memory_swap="64m", env={"A": "1", "B": "2"})
+    merged = options.complete(spec(cpus="1"), recorded)
+    assert merged.get("memory") == 64 << 20 and merged.get("cpus") == 100000
+    assert options.complete(spec(bundle="/b"), recorded).get("image") is None
+    assert options.complete(spec(image="oci:/c"), spec(bundle="/b")).get("bundle") is None
+    assert options.complete(spec(secret_env={"A": "s"}), recorded).get("env") == {"B": "2"}
+    with pytest.raises(NexcageError) as caught:
+        options.complete(spec(memory="128m"), recorded)
+    assert caught.value.option == "memory_swap"
+
+
+def test_secrets_are_shown_nowhere() -> None:
+    secret = spec(secret_env={"TOKEN": "hunter2-hunter2"})
+    masked = secret.masked(KEY)
+    assert "hunter2" not in repr(secret) + repr(masked.values) + repr(options.public(secret))
+    assert masked.masked(KEY) == masked
+    assert masked.get("secret_env") != spec(secret_env={"TOKEN": "other"}).masked(KEY).get("secret_env")
+    assert options.show(options.BY_NAME["secret_env"], "text") == "(secret)"
+
+
+def test_a_secret_that_looks_masked_is_masked() -> None:
+    assert spec(secret_env={"A": "hmac-sha256:short"}).masked(KEY).get("secret_env") != {"A": "hmac-sha256:short"}
+
+
+def test_seal() -> None:
+    one, two = spec(memory="64m"), spec(memory="32m")
+    assert one.seal(KEY) == spec(memory="64m").seal(KEY)
+    assert len({one.seal(KEY), two.seal(KEY), one.seal(b"other")}) == 3
+    assert one == spec(memory="64m") and one != two and one != "x" and hash(one) == hash(spec(memory="64m"))
+
+
+def test_argument_spec_has_no_empty_entries() -> None:
+    for name, entry in options.argument_spec().items():
+        assert None not in entry.values(), name
