@@ -1,0 +1,109 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""What a plugin's author writes: a subclass, and ``def backend()`` that returns one of it."""
+
+from __future__ import annotations
+
+from .errors import PluginError, Unsupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .host import Host
+
+    Params = dict[str, Any]
+
+REQUIRED = ("create", "start", "stop", "delete", "list", "info", "exec")
+OPTIONAL = ("pause", "resume", "update", "replace", "kill", "logs", "health")
+
+
+class BackendExtension:
+    """One backend. Each operation gets the host and its parameters, and returns a JSON-able value.
+
+    ``name`` is the plugin's name; ``config`` the operator's settings for it. Parameters always hold
+    "name", except those of list ("names": list or None) and health (none):
+
+    - create, replace: "image" (reference, or None for the task's own bundle), "pull"; a replace also
+      holds what stop does
+    - stop: "signal" (number or None), "timeout" (seconds or None), "force"
+    - kill: "signal"; logs: "tail"
+    """
+
+    name = ""
+    config: dict[str, Any] = {}
+
+    def operations(self) -> list[str]:
+        """Names of the operations that this class really has."""
+        own = [name for name in REQUIRED + OPTIONAL if getattr(type(self), name) is not getattr(BackendExtension, name)]
+        if "replace" not in own and {"stop", "delete", "create"}.issubset(own):
+            own.append("replace")
+        return own
+
+    def _missing(self, operation: str) -> Unsupported:
+        return Unsupported(f"{self.name or type(self).__name__} cannot {operation}")
+
+    def create(self, host: Host, params: Params) -> Any:
+        """Make the container, not running. Returns {"id": ...}."""
+        raise self._missing("create")
+
+    def start(self, host: Host, params: Params) -> Any:
+        """Start it."""
+        raise self._missing("start")
+
+    def stop(self, host: Host, params: Params) -> Any:
+        """Stop it; one that does not run is no error."""
+        raise self._missing("stop")
+
+    def delete(self, host: Host, params: Params) -> Any:
+        """Remove it; one that does not exist is no error."""
+        raise self._missing("delete")
+
+    def list(self, host: Host, params: Params) -> Any:
+        """Records of the containers that exist."""
+        raise self._missing("list")
+
+    def info(self, host: Host, params: Params) -> Any:
+        """The record of one; ``NotFound`` where there is none."""
+        raise self._missing("info")
+
+    def exec(self, host: Host, params: Params) -> Any:
+        """Run the task's process in it."""
+        raise self._missing("exec")
+
+    def pause(self, host: Host, params: Params) -> Any:
+        """Freeze it."""
+        raise self._missing("pause")
+
+    def resume(self, host: Host, params: Params) -> Any:
+        """Let it go on."""
+        raise self._missing("resume")
+
+    def update(self, host: Host, params: Params) -> Any:
+        """Change its limits while it runs."""
+        raise self._missing("update")
+
+    def replace(self, host: Host, params: Params) -> Any:
+        """Exchange it for one with the new spec. Without a better way: stop, delete, create."""
+        self.stop(host, params)
+        self.delete(host, params)
+        return self.create(host, params)
+
+    def kill(self, host: Host, params: Params) -> Any:
+        """Send it one signal."""
+        raise self._missing("kill")
+
+    def logs(self, host: Host, params: Params) -> Any:
+        """Its last lines of output."""
+        raise self._missing("logs")
+
+    def health(self, host: Host, params: Params) -> Any:
+        """{"status": "healthy" | "degraded" | "unhealthy", "problems": [text]} and facts."""
+        raise self._missing("health")
+
+
+def perform(extension: BackendExtension, host: Host, operation: str, params: Params) -> Any:
+    """Run one operation by its name; ``PluginError`` for one that does not exist."""
+    if operation not in REQUIRED + OPTIONAL:
+        raise PluginError(f"there is no operation {operation!r}", "E_UNSUPPORTED")
+    return getattr(extension, operation)(host, params)

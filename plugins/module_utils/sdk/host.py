@@ -1,0 +1,136 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""The host as a plugin sees it. Every method is one call to the broker, which decides and does it.
+
+All of them raise :class:`~.errors.HostError` or one of its subclasses. Values are what JSON knows.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Protocol, TypeVar
+
+    T = TypeVar("T")
+    Log = Callable[[str, str], None]
+
+    class Call(Protocol):
+        """Makes one broker call; what comes back has the type that the method promises."""
+
+        def __call__(self, name: str, params: dict[str, Any], /) -> T: ...  # type: ignore[type-var]
+
+
+class Oci:
+    """Containers of this backend on its OCI runtime. The broker renders their spec from the task."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def list(self, names: list[str] | None = None) -> list[dict[str, Any]]:
+        """Records of the named containers that exist, or of all."""
+        return self._call("oci.list", {"names": names})
+
+    def info(self, name: str) -> dict[str, Any]:
+        """The record of one container; ``NotFound`` where there is none."""
+        return self._call("oci.info", {"name": name})
+
+    def logs(self, name: str, tail: int | None = None) -> list[dict[str, Any]]:
+        """The last ``tail`` lines, each with "time", "stream" and "text"."""
+        return self._call("oci.logs", {"name": name, "tail": tail})
+
+    def features(self) -> dict[str, Any]:
+        """What the runtime is: "runtime", "path", "version", "cgroup_mode", "overlay", "problems"."""
+        return self._call("oci.features", {})
+
+    def create(self, name: str, image: str | None = None) -> dict[str, Any]:
+        """Create from the task's spec. ``image``: a digest from ``host.image``; none for the task's own bundle."""
+        return self._call("oci.create", {"name": name, "image": image})
+
+    def replace(self, name: str, image: str | None = None) -> dict[str, Any]:
+        """Exchange it for one with the task's spec: the new one is ready before the old one is touched."""
+        return self._call("oci.replace", {"name": name, "image": image})
+
+    def start(self, name: str) -> None:
+        """Start its process."""
+        self._call("oci.start", {"name": name})
+
+    def stop(self, name: str, signal: int | None = None, timeout: int | None = None, force: bool = False) -> None:
+        """Send ``signal``, wait ``timeout`` seconds, then kill; ``None`` takes what the container's spec says."""
+        self._call("oci.stop", {"name": name, "signal": signal, "timeout": timeout, "force": force})
+
+    def kill(self, name: str, signal: int) -> None:
+        """Send one signal, by its number."""
+        self._call("oci.kill", {"name": name, "signal": signal})
+
+    def delete(self, name: str) -> None:
+        """Remove a container that does not run, with all it wrote."""
+        self._call("oci.delete", {"name": name})
+
+    def pause(self, name: str) -> None:
+        """Freeze its processes."""
+        self._call("oci.pause", {"name": name})
+
+    def resume(self, name: str) -> None:
+        """Let them go on."""
+        self._call("oci.resume", {"name": name})
+
+    def update(self, name: str) -> None:
+        """Apply the limits that the task changes, without a restart."""
+        self._call("oci.update", {"name": name})
+
+    def exec(self, name: str) -> dict[str, Any]:
+        """Run the task's process in it: "rc", "stdout" and "stderr" (base64), "timed_out"."""
+        return self._call("oci.exec", {"name": name})
+
+
+class Image:
+    """Images of this host."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def resolve(self, reference: str, pull: str = "missing") -> dict[str, Any]:
+        """What ``reference`` means now, changing nothing: "digest", "present", "reference"."""
+        return self._call("image.resolve", {"reference": reference, "pull": pull})
+
+    def configuration(self, digest: str) -> dict[str, Any]:
+        """The configuration of an image that is present."""
+        return self._call("image.configuration", {"digest": digest})
+
+    def ensure(self, reference: str, pull: str = "missing") -> dict[str, Any]:
+        """Have it unpacked on this host ("missing", "always", "never"): "digest", "path", "config"."""
+        return self._call("image.ensure", {"reference": reference, "pull": pull})
+
+
+class State:
+    """A small store of this plugin's own, at most 64 KiB in all."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def get(self, key: str) -> Any:
+        """The value kept under ``key``, ``None`` where there is none."""
+        return self._call("state.get", {"key": key})
+
+    def put(self, key: str, value: Any) -> None:
+        """Keep ``value`` under ``key``; ``None`` removes it."""
+        self._call("state.put", {"key": key, "value": value})
+
+
+class Host:
+    """Everything a plugin can reach.
+
+    Args:
+        call: Makes one broker call: name and parameters to value.
+        log: Takes a level ("debug", "info", "warning", "error") and a message; no answer.
+    """
+
+    def __init__(self, call: Call, log: Log) -> None:
+        self._log = log
+        self.oci = Oci(call)
+        self.image = Image(call)
+        self.state = State(call)
+
+    def log(self, level: str, message: str) -> None:
+        """One line for the operator. Refusals are not reported back."""
+        self._log(level, message)
