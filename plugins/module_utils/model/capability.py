@@ -98,8 +98,10 @@ def effective_level(name: str, manifest: t.Mapping[str, t.Any]) -> str:
     row = CAPABILITIES[name]
     if not row.grantable:
         return NOTHING
+    if not row.section:
+        return row.level
     scope: t.Any = manifest
-    for part in row.section.split(".") if row.section else ():
+    for part in row.section.split("."):
         scope = scope.get(part) or {}
     return row.level if scope else NOTHING
 
@@ -217,4 +219,22 @@ EFFECTS: dict[str, Effect] = {
     "state.get": Effect(READ, _FREE, {"key": _container}),
     "state.put": Effect(WRITE, _FREE, {"key": _container, "value": _json}),
     "log": Effect(READ, (("logging",),), {"level": _choice(None, "debug", "info", "warning", "error"), "message": _message}),
+}
+
+# What a plugin may be asked to do; "container_<operation>" lets the manager route it there.
+OPERATIONS: dict[str, Effect] = {
+    "create": Effect(WRITE, (("container_create",),), {}),
+    "start": Effect(WRITE, _START, {}),
+    "stop": Effect(WRITE, (("container_stop",),), {}),
+    "delete": Effect(WRITE, (("container_delete",),), {}),
+    "list": Effect(READ, (("container_list",),), {}),
+    "info": Effect(READ, (("container_info",),), {}),
+    "exec": Effect(WRITE, (("container_exec",),), {}),
+    "pause": Effect(WRITE, _START, {}),
+    "resume": Effect(WRITE, _START, {}),
+    "update": Effect(WRITE, _START, {}),
+    "replace": Effect(WRITE, (("container_create", "container_delete"),), {}),
+    "kill": Effect(WRITE, (("container_stop",),), {}),
+    "logs": Effect(READ, (("container_info",),), {}),
+    "health": Effect(READ, _FREE, {}),
 }
