@@ -44,6 +44,7 @@ class Gate:
         read_handlers: t.Mapping[str, Handler],
         write_handlers: t.Mapping[str, Handler] | None,
         audit: Audit,
+        *,
         granted: t.Collection[str] | None = None,
         policy: Policy | None = None,
         context: t.Mapping[str, t.Any] | None = None,
