@@ -39,7 +39,7 @@ class Version(t.NamedTuple):
         text = f"{self.major}.{self.minor}.{self.patch}"
         if self.stage == FINAL:
             return text
-        return f"{text}-{'dev alpha beta rc'.split()[self.stage]}{self.step}"
+        return f"{text}-{('dev', 'alpha', 'beta', 'rc')[self.stage]}{self.step}"
 
 
 def parse_version(text: str) -> Version:
