@@ -196,9 +196,7 @@ def _check_together(canonical: t.Mapping[str, t.Any]) -> None:
         )
     for name in canonical.get("env", {}):
         if name in canonical.get("secret_env", {}):
-            raise NexcageError(
-                "E_INVALID", "given both open and secret", option="secret_env", value=name, remedy="give the variable once"
-            )
+            raise NexcageError("E_INVALID", "given both open and secret", option="secret_env", value=name, remedy="give the variable once")
 
 
 def show(option: Option, value: t.Any) -> t.Any:
@@ -206,10 +204,29 @@ def show(option: Option, value: t.Any) -> t.Any:
     if value is None:
         return None
     if option.sensitive:
-        return {name: "(secret)" for name in value} if isinstance(value, dict) else "(secret)"
+        return dict.fromkeys(value, "(secret)") if isinstance(value, dict) else "(secret)"
     return option.show(value) if option.show else value
 
 
 def public(spec: ContainerSpec) -> dict[str, t.Any]:
     """The spec for a result: sensitive values masked by structure."""
     return {name: show(BY_NAME[name], value) if BY_NAME[name].sensitive else value for name, value in spec.values.items()}
+
+
+def complete(desired: ContainerSpec, recorded: ContainerSpec) -> ContainerSpec:
+    """The spec to make a container again with: what the task says, and for the rest what was recorded.
+
+    Raises:
+        NexcageError: ``E_INVALID`` where a recorded value contradicts what the task says.
+    """
+    kept = dict(recorded.values)
+    if desired.get("bundle") is not None:
+        kept.pop("image", None)
+    if desired.get("image") is not None:
+        kept.pop("bundle", None)
+    for given, other in (("env", "secret_env"), ("secret_env", "env")):
+        if given in desired.values and other not in desired.values and other in kept:
+            kept[other] = {name: value for name, value in kept[other].items() if name not in desired.values[given]}
+    merged = desired.over(ContainerSpec(kept))
+    _check_together(merged.values)
+    return merged

@@ -20,9 +20,7 @@ MINIMUM_MEMORY = 4 << 20  # less than this no runtime gets its own init process 
 SIZE_PATTERN = re.compile(r"(\d+(?:\.\d+)?) ?([kmgtp]?)(i?b)?", re.IGNORECASE)
 SIZE_STEPS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
 # setrlimit(2); the names without RLIMIT_ as podman and docker type them
-ULIMITS = frozenset(
-    "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
-)
+ULIMITS = frozenset("as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split())
 # capabilities(7) up to Linux 6.x, by their bit number
 CAPABILITIES = (
     "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
@@ -41,9 +39,7 @@ SIGNALS = {
 }
 REAL_TIME = {"RTMIN": 34, "RTMAX": 64}
 BIND_OPTIONS = frozenset("ro rw rbind bind rprivate private rshared shared rslave slave nosuid nodev noexec suid dev exec".split())
-TMPFS_OPTION = re.compile(
-    r"ro|rw|(no)?(suid|dev|exec|atime)|strictatime|size=\d+[kmg%]?|mode=[0-7]{3,4}|uid=\d+|gid=\d+|nr_inodes=\d+[km]?"
-)
+TMPFS_OPTION = re.compile(r"ro|rw|(no)?(suid|dev|exec|atime)|strictatime|size=\d+[kmg%]?|mode=[0-7]{3,4}|uid=\d+|gid=\d+|nr_inodes=\d+[km]?")
 
 
 def invalid(option: str, value: object, message: str, remedy: str) -> NexcageError:

@@ -8,7 +8,6 @@ import typing as t
 
 import pytest
 import yaml
-
 from ansible_collections.nexcage.backends.plugins.doc_fragments.container import ModuleDocFragment
 from ansible_collections.nexcage.backends.plugins.module_utils.model import options
 from ansible_collections.nexcage.backends.plugins.module_utils.model.container import ContainerSpec

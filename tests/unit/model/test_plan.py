@@ -8,26 +8,25 @@ import json
 import typing as t
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from ansible_collections.nexcage.backends.plugins.module_utils.model import options
 from ansible_collections.nexcage.backends.plugins.module_utils.model.container import ContainerSpec
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 from ansible_collections.nexcage.backends.plugins.module_utils.model.plan import Plan, Request, plan
+from hypothesis import given
+from hypothesis import strategies as st
 
 IMAGE = {"image": "oci:/image"}
 STATES = [state for state in options.STATES if state != "created"]
 STATUSES = ["created", "running", "paused", "stopped", "incomplete", "absent"]
 
 
-def found(status: str, spec: t.Optional[dict[str, t.Any]] = None, **more: t.Any) -> t.Optional[dict[str, t.Any]]:
+def found(status: str, spec: dict[str, t.Any] | None = None, **more: t.Any) -> dict[str, t.Any] | None:
     if status == "absent":
         return None
     return {"name": "web", "backend": "crun-backend", "status": status, "spec": {**IMAGE, **(spec or {})}, "observed": {}, **more}
 
 
-def request(state: str, spec: t.Optional[dict[str, t.Any]] = None, **more: t.Any) -> Request:
+def request(state: str, spec: dict[str, t.Any] | None = None, **more: t.Any) -> Request:
     return Request("web", state, ContainerSpec({**IMAGE, **(spec or {})}), "crun-backend", **more)
 
 
@@ -142,7 +141,7 @@ def test_a_converged_plan_has_an_empty_diff() -> None:
     assert made.diff()["before"] == made.diff()["after"] == {} and made.as_list() == []
 
 
-def applied(made: Plan, wanted: Request, here: t.Optional[dict[str, t.Any]]) -> t.Optional[dict[str, t.Any]]:
+def applied(made: Plan, wanted: Request, here: dict[str, t.Any] | None) -> dict[str, t.Any] | None:
     """What a host would hold after the plan, by the meaning of each action."""
     result = None if here is None else dict(here)
     for action in made.actions:

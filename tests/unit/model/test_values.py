@@ -7,11 +7,10 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from ansible_collections.nexcage.backends.plugins.module_utils.model import values
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 def refusal(parse: t.Callable[[str, t.Any], t.Any], value: t.Any) -> NexcageError:

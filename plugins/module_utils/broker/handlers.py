@@ -1,0 +1,166 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The functions behind the gate: from a broker call to the engine, the image store, the state.
+
+Reads and writes are two tables. Who holds only the first cannot change anything.
+What a container shall be comes from the operator's task (``Order``), never from the plugin.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..model.container import ContainerSpec
+from ..model.errors import NexcageError
+
+if t.TYPE_CHECKING:
+    from ..model.config import Layout
+    from .image import ImageStore
+    from .oci.engine import OciEngine
+
+    Arguments = t.Mapping[str, t.Any]
+    Handlers = dict[str, t.Callable[[Arguments], t.Any]]
+
+
+class Order(t.NamedTuple):
+    """What the operator's task says about one container.
+
+    Args:
+        spec: The complete spec, secrets masked as they are in records.
+        secrets: The clear values of ``secret_env`` that the task gave.
+        changes: Canonical values to change live.
+        process: The process of an exec.
+        owner: The plugin that holds an existing container of this name and may lose it to this one.
+        validate_certs: Whether a registry must show a valid certificate.
+        timeout: Seconds for each step that fetches an image.
+    """
+
+    spec: ContainerSpec = ContainerSpec({})
+    secrets: t.Mapping[str, str] = {}
+    changes: t.Mapping[str, t.Any] = {}
+    process: t.Mapping[str, t.Any] = {}
+    owner: str | None = None
+    validate_certs: bool = True
+    timeout: float = 120.0
+
+
+class Workbench:
+    """What the handlers of one plugin work with during one module run.
+
+    Args:
+        layout: The folders of this host.
+        plugin: The plugin's full name; it sees only the containers that it holds.
+        runtime: The OCI runtime's program name; an absolute path where the operator set one.
+        orders: By container name; a call for any other container finds no spec.
+    """
+
+    def __init__(self, layout: Layout, plugin: str, runtime: str, orders: dict[str, Order]) -> None:
+        self.layout = layout
+        self.plugin = plugin
+        self.runtime = runtime
+        self.orders = orders
+        self._engine: OciEngine | None = None
+        self._images: ImageStore | None = None
+
+    @property
+    def engine(self) -> OciEngine:
+        """The engine of this plugin's runtime, made at first use."""
+        if self._engine is None:
+            from .oci.engine import OciEngine
+
+            self._engine = OciEngine(self.layout, self.plugin, self.runtime)
+        return self._engine
+
+    @property
+    def images(self) -> ImageStore:
+        """The image store, made at first use."""
+        if self._images is None:
+            from .image import ImageStore
+
+            self._images = ImageStore(self.layout)
+        return self._images
+
+    def order(self, name: str) -> Order:
+        """What the task says about ``name``.
+
+        Raises:
+            NexcageError: ``E_CAPABILITY`` where the task is not about that container.
+        """
+        order = self.orders.get(name)
+        if order is None:
+            raise NexcageError("E_CAPABILITY", f"the task says nothing of a container {name}", option="name", value=name)
+        return order
+
+
+def read_handlers(bench: Workbench) -> Handlers:
+    """The calls that change nothing."""
+    return {
+        "oci.list": lambda a: bench.engine.listing(None if a["names"] is None else list(a["names"])),
+        "oci.info": lambda a: next(iter(bench.engine.listing([a["name"]])), None),
+        "oci.logs": lambda a: bench.engine.logs(a["name"], a["tail"]),
+        "oci.features": lambda a: bench.engine.features(),
+        "image.resolve": lambda a: bench.images.resolve(a["reference"], a["pull"], tls_verify=_certificates(bench, a)),
+        "image.configuration": lambda a: bench.images.configuration(a["digest"]),
+        "state.get": lambda a: _state(bench).get(a),
+        "log": lambda a: None,
+    }
+
+
+def write_handlers(bench: Workbench) -> Handlers:
+    """The calls that change something; not even made in check mode."""
+    return {
+        "image.ensure": lambda a: _ensure(bench, a),
+        "oci.create": lambda a: _create(bench, a),
+        "oci.replace": lambda a: _replace(bench, a),
+        "oci.start": lambda a: bench.engine.start(a["name"]),
+        "oci.stop": lambda a: bench.engine.stop(a["name"], a["signal"], a["timeout"], a["force"]),
+        "oci.kill": lambda a: bench.engine.kill(a["name"], a["signal"]),
+        "oci.delete": lambda a: bench.engine.delete(a["name"]),
+        "oci.pause": lambda a: bench.engine.pause(a["name"]),
+        "oci.resume": lambda a: bench.engine.resume(a["name"]),
+        "oci.update": lambda a: bench.engine.update(a["name"], dict(bench.order(a["name"]).changes)),
+        "oci.exec": lambda a: bench.engine.exec(a["name"], dict(bench.order(a["name"]).process)),
+        "state.put": lambda a: _state(bench).put(a),
+    }
+
+
+def _state(bench: Workbench) -> t.Any:
+    from .state import State
+
+    return State(bench.layout, bench.plugin)
+
+
+def _certificates(bench: Workbench, arguments: Arguments) -> bool | None:
+    """``None`` leaves it to the host's registries.conf; only an explicit no switches checks off."""
+    order = _ordering(bench, arguments["reference"])
+    return None if order is None or order.validate_certs else False
+
+
+def _ordering(bench: Workbench, reference: str) -> Order | None:
+    return next((order for order in bench.orders.values() if order.spec.get("image") == reference), None)
+
+
+def _ensure(bench: Workbench, arguments: Arguments) -> dict[str, t.Any]:
+    """Provenance: only an image that the operator wrote in this task is brought to the host."""
+    order = _ordering(bench, arguments["reference"])
+    if order is None:
+        raise NexcageError("E_CAPABILITY", "the task names no such image", option="image", value=arguments["reference"])
+    found = bench.images.ensure(arguments["reference"], arguments["pull"], tls_verify=_certificates(bench, arguments), timeout=order.timeout)
+    return {"digest": found["digest"], "changed": found["changed"]}
+
+
+def _image(bench: Workbench, digest: str | None) -> dict[str, t.Any] | None:
+    if digest is None:
+        return None
+    return {"digest": digest, "path": bench.images.path(digest) + "/rootfs", "config": bench.images.configuration(digest)}
+
+
+def _create(bench: Workbench, arguments: Arguments) -> t.Any:
+    order = bench.order(arguments["name"])
+    return bench.engine.create(arguments["name"], order.spec, dict(order.secrets), _image(bench, arguments["image"]))
+
+
+def _replace(bench: Workbench, arguments: Arguments) -> t.Any:
+    order = bench.order(arguments["name"])
+    image = _image(bench, arguments["image"])
+    return bench.engine.replace(arguments["name"], order.spec, dict(order.secrets), image)

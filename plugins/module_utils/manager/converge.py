@@ -1,0 +1,164 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a task to a container: read what is there, plan, and do what the plan says."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+
+from ..broker import environment, key
+from ..broker.handlers import Order
+from ..model import options
+from ..model.container import ContainerSpec
+from ..model.errors import NexcageError
+from ..model.plan import Plan, Request, plan
+from . import backends, observe, registry
+from .dispatch import Session, require_root
+
+# plan action -> operation of the plugin; a pull is part of the create or replace that follows it
+OPERATIONS = {
+    "create": "create",
+    "replace": "replace",
+    "update": "update",
+    "start": "start",
+    "stop": "stop",
+    "pause": "pause",
+    "resume": "resume",
+    "delete": "delete",
+}
+
+
+def converge(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Bring one container to what the task says.
+
+    Args:
+        session: The module run.
+        parameters: The task's parameters, checked against ``options.argument_spec()``.
+
+    Returns:
+        ``changed``, ``plan``, ``diff``, ``container``, ``sandbox`` of the module's result.
+
+    Raises:
+        NexcageError: Before anything changed where the input is at fault.
+    """
+    task = Task(parameters)
+    require_root("an OCI backend")
+    with contextlib.ExitStack() as stack:
+        if not session.check_mode:
+            stack.enter_context(observe.locked(session.layout, task.name, task.timeout))
+        return _converge(session, task)
+
+
+class Task:
+    """The parameters of one task, parsed once."""
+
+    def __init__(self, parameters: t.Mapping[str, t.Any]) -> None:
+        from ..model import values
+
+        self.parameters = parameters
+        self.name: str = parameters["name"]
+        self.state: str = options.STATE_ALIASES.get(parameters["state"], parameters["state"])
+        files = parameters.get("env_file")
+        self.spec = options.container_spec(parameters, None if files is None else environment.read_files(files))
+        self.timeout: int = values.whole(1, 86400)("timeout", parameters["timeout"])
+        kill = parameters.get("kill_signal")
+        self.kill_signal: int | None = None if kill is None else values.signal_number("kill_signal", kill)
+        self.wait = observe.parse_wait(parameters.get("wait"), self.spec.get("network_mode"))
+        self.pull: str = parameters["pull"]
+
+
+def _converge(session: Session, task: Task) -> dict[str, t.Any]:
+    owner = observe.owner(session.layout, task.name)
+    plugin = backends.choose(session, task.parameters["backend"], owner)
+    holder = registry.get(owner, session.layout) if owner else plugin
+    found = observe.one(session, holder, task.name)
+    host_key = key.host_key(session.layout, make=not session.check_mode)
+    recorded = ContainerSpec((found or {}).get("spec") or {})
+    desired = task.spec.masked(host_key)
+    request = Request(
+        task.name,
+        task.state,
+        desired,
+        plugin.name,
+        recreate=task.parameters["recreate"],
+        replace_backend=task.parameters["replace_backend"],
+    )
+    if task.state != "absent":
+        complete = options.complete(desired, recorded)
+        secrets = task.spec.get("secret_env") or {}
+        session.orders[task.name] = Order(complete, secrets, {}, {}, owner, task.parameters["validate_certs"], float(task.timeout))
+        request = request._replace(image=_image(session, plugin, task, found))
+    steps = plan(request, found)
+    if any(action.kind in ("create", "replace") for action in steps.actions):
+        if request.image is None and session.orders[task.name].spec.get("image") is not None:
+            request = request._replace(image=_resolve(session, plugin, session.orders[task.name].spec.get("image"), "missing"))
+            steps = plan(request, found)
+        backends.require(session, plugin)
+        session.ask(plugin, "oci.check", {"name": task.name})
+    elif any(action.kind == "update" for action in steps.actions):
+        session.ask(plugin, "oci.check", {"name": task.name})
+    if session.check_mode:
+        return _result(session, task, steps, found)
+    _apply(session, task, steps, plugin, holder)
+    final = found
+    if steps.changed or task.wait:
+        final = observe.wait(session, plugin, task.name, task.wait, task.timeout, bool(steps.changed))
+    return _result(session, task, steps, final)
+
+
+def _image(session: Session, plugin: registry.Plugin, task: Task, found: t.Mapping[str, t.Any] | None) -> dict[str, t.Any] | None:
+    """What the task's image stands for now, asked only where the answer can matter."""
+    reference = task.spec.get("image")
+    if reference is None or (found is not None and found.get("image") == reference and task.pull != "always"):
+        return None
+    return _resolve(session, plugin, reference, task.pull)
+
+
+def _resolve(session: Session, plugin: registry.Plugin, reference: str, pull: str) -> dict[str, t.Any]:
+    image = t.cast("dict[str, t.Any]", session.ask(plugin, "image.resolve", {"reference": reference, "pull": pull}))
+    if image["digest"] is None and pull != "never":
+        # an unknown image is an error in check mode too, and before anything changed
+        image = t.cast("dict[str, t.Any]", session.ask(plugin, "image.resolve", {"reference": reference, "pull": "always"}))
+    return image
+
+
+def _apply(session: Session, task: Task, steps: Plan, plugin: registry.Plugin, holder: registry.Plugin) -> None:
+    """Do what the plan says, in its order."""
+    done: list[str] = []
+    order = session.orders.get(task.name, Order())
+    for action in steps.actions:
+        if action.kind == "pull":
+            continue
+        if action.kind == "update":
+            values = {change.option: order.spec.get(change.option) for change in action.changes}
+            session.orders[task.name] = order._replace(changes=values)
+        who = holder if action.kind in ("stop", "delete") else plugin
+        try:
+            session.operate(who, OPERATIONS[action.kind], _params(task, action.kind, order))
+        except NexcageError as error:
+            error.details.update(done=done, failed=action.kind, plan=steps.as_list())
+            raise
+        done.append(action.kind)
+
+
+def _params(task: Task, kind: str, order: Order) -> dict[str, t.Any]:
+    """The parameters of one operation; everything else about the container stays with the broker."""
+    params: dict[str, t.Any] = {"name": task.name}
+    if kind in ("create", "replace"):
+        params.update(image=order.spec.get("image"), pull=task.pull)
+    if kind == "stop":
+        params.update(signal=task.kill_signal, timeout=task.spec.get("stop_timeout"), force=task.parameters["force_kill"])
+    return params
+
+
+def _result(session: Session, task: Task, steps: Plan, found: t.Mapping[str, t.Any] | None) -> dict[str, t.Any]:
+    record = observe.record(found) if found is not None else {"name": task.name, "status": "absent"}
+    return {
+        "changed": steps.changed,
+        "plan": steps.as_list(),
+        "diff": steps.diff(),
+        "container": record,
+        "sandbox": session.sandbox,
+        "warnings": [*session.warnings, *((found or {}).get("problems") or [])],
+    }

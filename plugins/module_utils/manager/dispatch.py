@@ -1,0 +1,126 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One module run: its workers, its gates, its audit log; and the way of one operation through them."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ..broker.audit import Audit
+from ..broker.gate import Gate
+from ..broker.handlers import Order, Workbench, read_handlers, write_handlers
+from ..model.config import Layout
+from ..model.errors import NexcageError
+from ..worker.spawn import Worker, limits_of
+from . import registry
+
+READ_OPERATIONS = frozenset(("list", "info", "health", "logs"))
+TIER_BUILT_IN = "process"
+
+
+class Session:
+    """What one run of a module shares; :meth:`close` ends every process it started.
+
+    Args:
+        layout: The folders of this host and user.
+        check_mode: Whether nothing may change. Then no gate has write handlers, and no audit line
+            is written.
+        timeout: Seconds for each operation.
+        worker: A worker that was spawned ahead of everything else; the first plugin gets it.
+    """
+
+    def __init__(self, layout: Layout, check_mode: bool, timeout: float = 120.0, worker: Worker | None = None) -> None:
+        self.layout = layout
+        self.check_mode = check_mode
+        self.timeout = timeout
+        self.orders: dict[str, Order] = {}
+        self.audit = Audit(None if check_mode else layout.audit)
+        self.warnings: list[str] = []
+        self._spare = worker
+        self._workers: dict[str, Worker] = {}
+        self._benches: dict[str, Workbench] = {}
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_details: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers and close the audit log."""
+        for worker in (*self._workers.values(), self._spare):
+            if worker is not None:
+                worker.close()
+        self._workers, self._spare = {}, None
+        # A run that changed nothing writes nothing: the counts of reads alone are no event.
+        if self.audit.writes or self.audit.refusals:
+            self.audit.close()
+        self.warnings += [warning for warning in self.audit.warnings if warning not in self.warnings]
+
+    @property
+    def sandbox(self) -> dict[str, t.Any]:
+        """Tier and layers of the workers of this run; empty where none was needed."""
+        for worker in self._workers.values():
+            return worker.sandbox.as_dict()
+        return {}
+
+    def sandbox_of(self, plugin: registry.Plugin) -> dict[str, t.Any]:
+        """Tier and layers of one plugin's worker; empty where it did not run."""
+        worker = self._workers.get(plugin.name)
+        return worker.sandbox.as_dict() if worker is not None else {}
+
+    def operate(self, plugin: registry.Plugin, operation: str, params: t.Mapping[str, t.Any]) -> t.Any:
+        """Run one operation of a plugin in its worker.
+
+        Args:
+            plugin: Who does it.
+            operation: One of the manifest's operations.
+            params: JSON-able parameters; ``name`` is the container it is about, where it is about one.
+
+        Raises:
+            NexcageError: What the plugin or the broker refuses, with the plugin's name in its details.
+        """
+        if operation not in plugin.manifest["operations"]:
+            raise NexcageError("E_UNSUPPORTED", f"{plugin.name} has no operation {operation}", option="backend", value=plugin.backend)
+        name = params.get("name")
+        gate = self._gate(plugin, operation, [name] if isinstance(name, str) else [])
+        worker = self._worker(plugin)
+        try:
+            return worker.request(operation, dict(params), gate.call, self.timeout)
+        except NexcageError as error:
+            error.details.setdefault("plugin", plugin.name)
+            raise
+
+    def ask(self, plugin: registry.Plugin, call: str, params: t.Mapping[str, t.Any]) -> t.Any:
+        """One read of the broker on the manager's own account, through the plugin's gate."""
+        return self._gate(plugin, "info", []).call(call, params)
+
+    def _gate(self, plugin: registry.Plugin, operation: str, targets: list[str]) -> Gate:
+        bench = self._benches.get(plugin.name)
+        if bench is None:
+            runtime = str(plugin.config.get("binary_path") or plugin.runtime)
+            bench = self._benches[plugin.name] = Workbench(self.layout, plugin.name, runtime, self.orders)
+        writes = None if self.check_mode or operation in READ_OPERATIONS else write_handlers(bench)
+        context = {"version": plugin.manifest["version"], "trust": "builtin", "op": operation}
+        return Gate(plugin.manifest, read_handlers(bench), writes, self.audit, context=context, targets=targets)
+
+    def _worker(self, plugin: registry.Plugin) -> Worker:
+        worker = self._workers.get(plugin.name)
+        if worker is None:
+            worker, self._spare = self._spare or Worker(), None
+            self._workers[plugin.name] = worker
+            worker.required = TIER_BUILT_IN
+            worker.start(limits_of(plugin.manifest["resource_requirements"]))
+            worker.load(plugin.name, registry.sources(plugin), dict(plugin.config))
+        return worker
+
+
+def require_root(what: str) -> None:
+    """Refuse early, and say how to get there.
+
+    Raises:
+        NexcageError: ``E_PRIVILEGE``.
+    """
+    if os.geteuid() != 0:
+        raise NexcageError("E_PRIVILEGE", f"{what} needs root, and this task runs as uid {os.geteuid()}", remedy="set become: true on the task")

@@ -1,0 +1,106 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A command in a running container."""
+
+from __future__ import annotations
+
+import base64
+import typing as t
+
+from ..broker.handlers import Order
+from ..model import values
+from ..model.container import check_name
+from ..model.errors import NexcageError
+from . import observe, registry
+from .dispatch import Session, require_root
+
+
+def execute(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Run the command, unless ``creates`` or ``removes`` says that it need not run.
+
+    Returns:
+        ``changed``, ``rc``, ``stdout``, ``stderr``; ``skipped`` where it did not run.
+
+    Raises:
+        NexcageError: ``E_NOT_FOUND`` without the container, ``E_INVALID`` where it does not run,
+            ``E_RUNTIME`` where the command ended with another code than 0, ``E_TIMEOUT``.
+    """
+    require_root("an OCI backend")
+    name = check_name(parameters["name"])
+    process = _process(parameters)
+    owner = observe.owner(session.layout, name)
+    found = None
+    if owner is not None:
+        plugin = registry.usable(owner, session.layout)
+        found = observe.one(session, plugin, name)
+    if found is None:
+        raise NexcageError("E_NOT_FOUND", "there is no such container", option="name", value=name)
+    if found["status"] != "running":
+        raise NexcageError("E_INVALID", f"the container is {found['status']}", option="name", value=name, remedy="start it with nexcage_container first")
+    reason = _needless(session, plugin, name, parameters)
+    if reason or session.check_mode:
+        reason = reason or "the command is not run in check mode"
+        return {"changed": False, "skipped": True, "msg": reason, "rc": 0, "stdout": "", "stderr": ""}
+    session.orders[name] = Order(process=process)
+    outcome = session.operate(plugin, "exec", {"name": name})
+    return _result(outcome, parameters, process)
+
+
+def _process(parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What the engine runs; every value checked before anything happens."""
+    given, option = parameters.get("argv"), "argv"
+    if given is None:
+        given, option = parameters.get("command"), "command"
+    argv = values.argument_vector(option, given)
+    if not argv or not argv[0]:
+        raise NexcageError("E_INVALID", "names no program", option=option, value=given, remedy="give a program and its arguments")
+    stdin = parameters.get("stdin")
+    if stdin is not None and parameters.get("stdin_add_newline"):
+        stdin += "\n"
+    user, folder = parameters.get("user"), parameters.get("working_dir")
+    return {
+        "argv": argv,
+        "env": values.mapping("env", parameters.get("env") or {}),
+        "secret_env": values.mapping("secret_env", parameters.get("secret_env") or {}),
+        "user": None if user is None else values.text("user", user),
+        "working_dir": None if folder is None else values.absolute_path("working_dir", folder),
+        "stdin": None if stdin is None else base64.b64encode(stdin.encode("utf-8", "surrogateescape")).decode("ascii"),
+        "timeout": values.whole(1, 86400)("timeout", parameters["timeout"]),
+    }
+
+
+def _needless(session: Session, plugin: registry.Plugin, name: str, parameters: t.Mapping[str, t.Any]) -> str:
+    """Why the command need not run; empty where it shall."""
+    for option, there in (("creates", True), ("removes", False)):
+        path = parameters.get(option)
+        if path is not None:
+            path = values.absolute_path(option, path)
+            if session.ask(plugin, "oci.exists", {"name": name, "path": path}) is there:
+                return f"{path} {'exists' if there else 'does not exist'} in {name}"
+    return ""
+
+
+def _result(outcome: t.Mapping[str, t.Any], parameters: t.Mapping[str, t.Any], process: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The module's result; bytes that are not UTF-8 survive as surrogates, as in ansible.builtin.command."""
+    texts = {}
+    for stream in ("stdout", "stderr"):
+        text = base64.b64decode(outcome[stream]).decode("utf-8", "surrogateescape")
+        texts[stream] = text.rstrip("\r\n") if parameters.get("strip_empty_ends", True) else text
+    if outcome.get("timed_out"):
+        raise NexcageError(
+            "E_TIMEOUT",
+            f"the command did not end within {process['timeout']} s and was killed",
+            option="timeout",
+            value=process["timeout"],
+            details=dict(texts),
+        )
+    if outcome["rc"] != 0:
+        raise NexcageError(
+            "E_RUNTIME",
+            f"the command ended with exit code {outcome['rc']}",
+            option="command",
+            value=process["argv"][0],
+            remedy="read stderr; set failed_when where this code is expected",
+            details={"rc": outcome["rc"], **texts},
+        )
+    return {"changed": True, "rc": 0, **texts}

@@ -1,0 +1,87 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What ``nexcage_container_info``, ``nexcage_plugin_info`` and ``nexcage_plugin`` report and set."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ..model.container import check_name
+from ..model.errors import NexcageError
+from . import observe, registry, settings
+from .dispatch import Session, require_root
+
+
+def containers(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """All containers, or those that match every filter; one listing per backend that holds any."""
+    require_root("an OCI backend")
+    names = None if parameters.get("name") is None else {check_name(name) for name in parameters["name"]}
+    labels, statuses = parameters.get("labels") or {}, parameters.get("status")
+    backend = parameters.get("backend")
+    found = [
+        observe.record(item)
+        for item in observe.everything(session, backend)
+        if (names is None or item["name"] in names)
+        and (statuses is None or item["status"] in statuses)
+        and all((item.get("labels") or {}).get(key) == str(value) for key, value in labels.items())
+    ]
+    return {"changed": False, "containers": found, "sandbox": session.sandbox}
+
+
+def plugins(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """All plugins or those named, with manifest, settings, health and tier."""
+    names = parameters.get("name")
+    chosen = registry.all_plugins(session.layout) if names is None else [registry.get(name, session.layout) for name in names]
+    return {"changed": False, "plugins": [_plugin(session, plugin) for plugin in chosen]}
+
+
+def _plugin(session: Session, plugin: registry.Plugin) -> dict[str, t.Any]:
+    health: dict[str, t.Any] = {"status": "unknown", "problems": ["the plugin is disabled"]}
+    if plugin.enabled:
+        try:
+            health = session.operate(plugin, "health", {})
+        except NexcageError as error:
+            health = {"status": "unhealthy", "problems": [str(error)]}
+    return {
+        "name": plugin.name,
+        "backend": plugin.backend,
+        "version": plugin.manifest["version"],
+        "enabled": plugin.enabled,
+        "priority": plugin.priority,
+        "config": dict(plugin.config),
+        "trust": "builtin",
+        "health": health,
+        "sandbox": session.sandbox_of(plugin),
+        "manifest": dict(plugin.manifest),
+    }
+
+
+def configure(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Enable or disable a plugin, set its priority and its config."""
+    from ..model import values
+
+    plugin = registry.get(parameters["name"], session.layout)
+    current = {"enabled": plugin.enabled, "priority": plugin.priority, "config": dict(plugin.config)}
+    wanted: dict[str, t.Any] = {}
+    if parameters.get("state") is not None:
+        wanted["enabled"] = parameters["state"] == "enabled"
+    if parameters.get("priority") is not None:
+        wanted["priority"] = values.whole(0, 10000)("priority", parameters["priority"])
+    if parameters.get("config") is not None:
+        wanted["config"] = settings.checked_config(plugin.manifest.get("configuration") or {}, parameters["config"], plugin.name)
+    changes = settings.changed(current, wanted)
+    if changes and not session.check_mode:
+        require_root("the configuration of plugins")
+        settings.write(session.layout, plugin.name, {key: wanted[key] for key in changes})
+    after = {**current, **{key: wanted[key] for key in changes}}
+    return {
+        "changed": bool(changes),
+        "diff": {
+            "before": {key: before for key, (before, _after) in changes.items()},
+            "after": {key: new for key, (_before, new) in changes.items()},
+            "before_header": plugin.name,
+            "after_header": plugin.name,
+        },
+        "plugin": {"name": plugin.name, "backend": plugin.backend, "version": plugin.manifest["version"], **after},
+        "plan": [{"action": "configure", "reason": f"{key}: {old} -> {new}", "changes": []} for key, (old, new) in changes.items()],
+    }

@@ -1,0 +1,145 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What there is: one container or all, read through their backends, and waiting for it to change."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from ..broker import store
+from ..broker.oci import records
+from ..model import options
+from ..model.config import Layout
+from ..model.container import ContainerSpec, check_name
+from ..model.errors import NexcageError
+from . import registry
+
+if t.TYPE_CHECKING:
+    from .dispatch import Session
+
+RECORD_KEYS = ("id name backend status pid image image_digest created started finished exit_code labels networks ports resources backend_details").split()
+SETTLED = 1.0  # seconds a container must have run before wait: running is content
+
+
+class Wait(t.NamedTuple):
+    """A wait condition: ``running``, ``exited`` or ``port`` with its number."""
+
+    kind: str
+    port: int = 0
+
+
+def owner(layout: Layout, name: str) -> str | None:
+    """Full name of the plugin that holds the container of that name, ``None`` where there is none."""
+    container = records.find(records.Places(layout, ""), check_name(name))
+    return None if container is None else str(container.record["backend"])
+
+
+def locked(layout: Layout, name: str, timeout: float) -> store.Lock:
+    """The lock of one container's name; a second run waits, and its timeout names the holder."""
+    return store.Lock(f"{layout.runtime}/locks/{name}", timeout, f"nexcage_container {name}")
+
+
+def one(session: Session, plugin: registry.Plugin, name: str) -> dict[str, t.Any] | None:
+    """The observation of one container."""
+    found = session.operate(plugin, "list", {"names": [name]})
+    return t.cast("dict[str, t.Any]", found[0]) if found else None
+
+
+def everything(session: Session, backend: str | None = None) -> list[dict[str, t.Any]]:
+    """The observations of all containers, one listing per backend that holds any, sorted by name."""
+    places = records.Places(session.layout, "")
+    kept = [records.find(places, name) for name in records.names(places)]
+    holders = sorted({str(container.record["backend"]) for container in kept if container is not None})
+    found: list[dict[str, t.Any]] = []
+    for holder in holders:
+        if backend in (None, registry.short_name(holder)):
+            found += session.operate(registry.get(holder, session.layout), "list", {"names": None})
+    return sorted(found, key=lambda item: str(item["name"]))
+
+
+def record(found: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The engine-neutral record of a result: known keys only, no secret."""
+    result = {key: found.get(key) for key in RECORD_KEYS}
+    result["backend"] = registry.short_name(str(found["backend"]))
+    result["spec"] = options.public(ContainerSpec(found.get("spec") or {}))
+    return result
+
+
+def parse_wait(text: str | None, network_mode: str | None) -> Wait | None:
+    """The option ``wait``.
+
+    Raises:
+        NexcageError: ``E_INVALID`` for anything but ``running``, ``exited`` and ``port:N``.
+    """
+    if text is None:
+        return None
+    kind, _colon, number = text.partition(":")
+    if kind in ("running", "exited") and not number:
+        return Wait(kind)
+    if kind == "port" and number.isdigit() and 0 < int(number) < 65536:
+        if network_mode == "none":
+            raise NexcageError("E_INVALID", "a container without network has no port", option="wait", value=text, remedy="set network_mode: host")
+        return Wait(kind, int(number))
+    raise NexcageError("E_INVALID", "not a wait condition", option="wait", value=text, remedy="write running, exited or port:NUMBER")
+
+
+def wait(session: Session, plugin: registry.Plugin, name: str, condition: Wait | None, timeout: float, started: bool) -> dict[str, t.Any] | None:
+    """Observe until the condition holds; without one, observe once.
+
+    Args:
+        session: The module run.
+        plugin: Who holds the container.
+        name: The container.
+        condition: What to wait for.
+        timeout: Seconds.
+        started: Whether this run changed anything; a container that ran all along has settled.
+
+    Raises:
+        NexcageError: ``E_TIMEOUT``, and ``E_RUNTIME`` as soon as the condition can no longer come true.
+    """
+    begin, pause = time.monotonic(), 0.02
+    while True:
+        found = one(session, plugin, name)
+        age = time.monotonic() - begin
+        if condition is None or _holds(condition, found, age if started else SETTLED, name):
+            return found
+        if age >= timeout:
+            state = found["status"] if found else "absent"
+            raise NexcageError(
+                "E_TIMEOUT",
+                f"{name} is {state} and not {condition.kind} after {timeout:g} s",
+                option="wait",
+                value=condition.kind,
+                remedy="raise timeout, or read the log of the container",
+            )
+        time.sleep(min(pause, max(0.0, timeout - age)))
+        pause = min(pause * 1.5, 0.25)
+
+
+def _holds(condition: Wait, found: t.Mapping[str, t.Any] | None, age: float, name: str) -> bool:
+    status = found["status"] if found else "absent"
+    if condition.kind == "exited":
+        if status not in ("stopped", "running", "paused"):
+            raise NexcageError("E_RUNTIME", f"{name} is {status} and will not exit", option="wait", value="exited", remedy="use state: started")
+        return status == "stopped"
+    if status != "running":
+        code = found.get("exit_code") if found else None
+        raise NexcageError(
+            "E_RUNTIME",
+            f"{name} is {status}" + (f" with exit code {code}" if code is not None else ""),
+            option="wait",
+            value=condition.kind,
+            remedy="read the log of the container: " + str((found or {}).get("backend_details", {}).get("log", "")),
+        )
+    return age >= SETTLED if condition.kind == "running" else _listens(condition.port)
+
+
+def _listens(port: int) -> bool:
+    import socket
+
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1.0):
+            return True
+    except OSError:
+        return False

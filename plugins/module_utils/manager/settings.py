@@ -1,0 +1,91 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the operator set for each plugin: the ``plugins`` section of ``config.json``.
+
+The file belongs to NexCage as a whole. Only this section is read here, and only one plugin's
+entry is ever written; everything else in the file stays as it was.
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ..broker import store
+from ..model.config import Layout
+from ..model.errors import NexcageError
+
+FILE = "config.json"
+KEYS = ("enabled", "priority", "config")
+
+
+def read(layout: Layout) -> dict[str, dict[str, t.Any]]:
+    """The settings of all plugins by full name; empty where the file does not exist.
+
+    Raises:
+        NexcageError: ``E_STATE`` where the file is not what it should be.
+    """
+    content = store.read_json(f"{layout.configuration}/{FILE}")
+    section = {} if content is None else content.get("plugins", {}) if isinstance(content, dict) else None
+    if not isinstance(section, dict):
+        raise _damaged(layout, "plugins is not a mapping")
+    for name, entry in section.items():
+        _check(layout, name, entry)
+    return section
+
+
+def _check(layout: Layout, name: str, entry: object) -> None:
+    """One plugin's entry; sections of other shapes (``backend-config`` and the like) are not ours."""
+    if not name.endswith("-backend"):
+        return
+    if not isinstance(entry, dict):
+        raise _damaged(layout, f"plugins.{name} is not a mapping")
+    for key, kind in (("enabled", bool), ("priority", int), ("config", dict)):
+        value = entry.get(key)
+        if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+            raise _damaged(layout, f"plugins.{name}.{key} is {value!r}, which is not of type {kind.__name__}")
+
+
+def _damaged(layout: Layout, message: str) -> NexcageError:
+    path = f"{layout.configuration}/{FILE}"
+    return NexcageError("E_STATE", f"{path}: {message}", remedy="correct the file; it was left as it is")
+
+
+def changed(current: t.Mapping[str, t.Any], wanted: t.Mapping[str, t.Any]) -> dict[str, tuple[t.Any, t.Any]]:
+    """Key to (before, after) for each of ``KEYS`` that is wanted and differs."""
+    return {key: (current[key], wanted[key]) for key in KEYS if wanted.get(key) is not None and current[key] != wanted[key]}
+
+
+def write(layout: Layout, name: str, values: t.Mapping[str, t.Any]) -> None:
+    """Set some keys of one plugin's entry, atomically.
+
+    Raises:
+        NexcageError: ``E_STATE`` where the file is not what it should be, ``E_PRIVILEGE`` and
+            ``E_SPACE`` where it cannot be written.
+    """
+    path = f"{layout.configuration}/{FILE}"
+    read(layout)
+    content = store.read_json(path) or {}
+    content.setdefault("plugins", {}).setdefault(name, {}).update(values)
+    os.makedirs(layout.configuration, mode=0o755, exist_ok=True)
+    store.write_json(path, content, 0o644)
+
+
+def checked_config(declared: t.Mapping[str, t.Mapping[str, t.Any]], config: t.Mapping[str, t.Any], plugin: str) -> dict[str, t.Any]:
+    """The operator's ``config`` against what the manifest declares under ``configuration``.
+
+    Raises:
+        NexcageError: ``E_INVALID`` naming the key, the value and what is allowed.
+    """
+    for key, value in config.items():
+        entry = declared.get(key)
+        if entry is None:
+            known = ", ".join(sorted(declared)) or "none"
+            raise NexcageError("E_INVALID", f"{plugin} has no such setting", option=f"config.{key}", value=value, remedy=f"its settings: {known}")
+        kinds = {"string": str, "path": str, "integer": int, "boolean": bool, "number": (int, float)}
+        kind = kinds[str(entry["type"])]
+        if not isinstance(value, t.cast(type, kind)) or (isinstance(value, bool) and entry["type"] != "boolean"):
+            raise NexcageError("E_INVALID", f"not of type {entry['type']}", option=f"config.{key}", value=value)
+        if entry["type"] == "path" and not str(value).startswith("/"):
+            raise NexcageError("E_INVALID", "not an absolute path", option=f"config.{key}", value=value)
+    return dict(config)

@@ -1,0 +1,211 @@
+#!/usr/bin/python
+# Copyright (c) 2026 NexCage contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Manage one container."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: nexcage_container
+short_description: Manage a container on crun or runc
+version_added: 0.1.0
+description:
+  - Creates, changes, starts, stops, pauses and removes one container, on any backend, with one vocabulary.
+  - The runtimes crun and runc are driven directly, without a daemon.
+  - What the task says is compared with what is there. The resulting plan is what check mode predicts, diff mode shows
+    and a normal run does.
+author:
+  - NexCage contributors (@cageforge)
+extends_documentation_fragment:
+  - nexcage.backends.container
+  - nexcage.backends.attributes
+requirements:
+  - On the managed host crun or runc, conmon, skopeo and umoci. The role P(nexcage.backends.runtime#role) installs them.
+seealso:
+  - module: nexcage.backends.nexcage_container_info
+  - module: nexcage.backends.nexcage_container_exec
+"""
+
+EXAMPLES = r"""
+---
+- name: Run a container from a local OCI layout
+  nexcage.backends.nexcage_container:
+    name: web
+    image: oci:/srv/images/web:latest
+    command: httpd -f -p 8080
+    network_mode: host
+    memory: 64m
+    cpus: "0.5"
+    env:
+      GREETING: hello
+    volumes:
+      - /srv/www:/www:ro
+    wait: port:8080
+
+- name: Change a limit of the running container, without making it again
+  nexcage.backends.nexcage_container:
+    name: web
+    memory: 128m
+
+- name: Stop it
+  nexcage.backends.nexcage_container:
+    name: web
+    state: stopped
+
+- name: Remove it
+  nexcage.backends.nexcage_container:
+    name: web
+    state: absent
+
+- name: Run a job on runc to its end, and keep its exit code
+  nexcage.backends.nexcage_container:
+    name: job
+    backend: runc
+    image: docker://registry.example.com/tools/job:1.2
+    command: [/bin/job, --once]
+    secret_env:
+      TOKEN: "{{ vault_token }}"
+    read_only: true
+    tmpfs:
+      - /tmp:size=16m
+    wait: exited
+    timeout: 300
+  register: job
+"""
+
+RETURN = r"""
+---
+container:
+  description: The container after the task, in the same form on every backend.
+  returned: success
+  type: dict
+  contains:
+    id:
+      description: The backend's own identifier.
+      type: str
+    name:
+      description: The container's name.
+      type: str
+    backend:
+      description: Who runs it.
+      type: str
+      sample: crun
+    status:
+      description: V(created), V(running), V(paused), V(stopped), V(incomplete) or V(absent). If absent, only the name stands beside it.
+      type: str
+      sample: running
+    pid:
+      description: Process number of the first process, C(null) if it does not run.
+      type: int
+    image:
+      description: The image reference as it was given.
+      type: str
+    image_digest:
+      description: The digest of the image's manifest.
+      type: str
+    created:
+      description: When it was created, ISO 8601 in UTC.
+      type: str
+    started:
+      description: When it was last started.
+      type: str
+    finished:
+      description: When it last ended.
+      type: str
+    exit_code:
+      description: How it last ended, 128 and the signal's number if a signal ended it. C(null) if not known.
+      type: int
+    labels:
+      description: Its labels.
+      type: dict
+    networks:
+      description: Its networks.
+      type: list
+      elements: dict
+    ports:
+      description: Its published ports.
+      type: list
+      elements: dict
+    resources:
+      description: Its limits, read back from the host while it runs.
+      type: dict
+    backend_details:
+      description: Where the backend keeps its log, bundle and control group.
+      type: dict
+    spec:
+      description: What is recorded as wanted, as canonical values. Secrets are masked.
+      type: dict
+plan:
+  description: What was done, or in check mode would be done, in order. Empty if nothing was.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    action:
+      description: One of V(pull), V(create), V(replace), V(update), V(start), V(stop), V(pause), V(resume) and V(delete).
+      type: str
+    reason:
+      description: Why.
+      type: str
+      sample: "resources.memory: 64 MiB -> 128 MiB"
+    changes:
+      description: The options that differ, each with C(option), C(before), C(after) and C(live).
+      type: list
+      elements: dict
+sandbox:
+  description: How the backend's code was locked in.
+  returned: success
+  type: dict
+  contains:
+    tier:
+      description: V(strong), V(standard) or V(process).
+      type: str
+    layers:
+      description: What the lock-down consists of.
+      type: list
+      elements: str
+error:
+  description: What went wrong.
+  returned: failure
+  type: dict
+  contains:
+    code:
+      description: A stable code.
+      type: str
+      sample: E_INVALID
+    message:
+      description: What is wrong.
+      type: str
+    option:
+      description: The option at fault.
+      type: str
+    value:
+      description: Its value.
+      type: raw
+    remedy:
+      description: What to do.
+      type: str
+    details:
+      description: More facts.
+      type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.spawn import Worker
+
+
+def main() -> None:
+    """Spawn the worker first: it starts while the rest is imported."""
+    worker = Worker()
+    from ansible_collections.nexcage.backends.plugins.module_utils.manager.converge import converge
+    from ansible_collections.nexcage.backends.plugins.module_utils.manager.run import run
+    from ansible_collections.nexcage.backends.plugins.module_utils.model.options import argument_spec
+
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    run(module, converge, worker)
+
+
+if __name__ == "__main__":
+    main()
