@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .host import Host
 
     Params = dict[str, Any]
+    Names = list[str]  # the class has a method called list
 
 REQUIRED = ("create", "start", "stop", "delete", "list", "info", "exec")
 OPTIONAL = ("pause", "resume", "update", "replace", "kill", "logs", "health")
@@ -33,7 +34,7 @@ class BackendExtension:
     name = ""
     config: dict[str, Any] = {}
 
-    def operations(self) -> list[str]:
+    def operations(self) -> Names:
         """Names of the operations that this class really has."""
         own = [name for name in REQUIRED + OPTIONAL if getattr(type(self), name) is not getattr(BackendExtension, name)]
         if "replace" not in own and {"stop", "delete", "create"}.issubset(own):

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Protocol, TypeVar
 
     T = TypeVar("T")
+    Records = list[dict[str, Any]]  # Oci has a method called list
+    Names = list[str]
     Log = Callable[[str, str], None]
 
     class Call(Protocol):
@@ -26,7 +28,7 @@ class Oci:
     def __init__(self, call: Call) -> None:
         self._call = call
 
-    def list(self, names: list[str] | None = None) -> list[dict[str, Any]]:
+    def list(self, names: Names | None = None) -> Records:
         """Records of the named containers that exist, or of all."""
         return self._call("oci.list", {"names": names})
 
@@ -34,7 +36,7 @@ class Oci:
         """The record of one container; ``NotFound`` where there is none."""
         return self._call("oci.info", {"name": name})
 
-    def logs(self, name: str, tail: int | None = None) -> list[dict[str, Any]]:
+    def logs(self, name: str, tail: int | None = None) -> Records:
         """The last ``tail`` lines, each with "time", "stream" and "text"."""
         return self._call("oci.logs", {"name": name, "tail": tail})
 

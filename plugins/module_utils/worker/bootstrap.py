@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 PACKAGE = __name__.rpartition("worker.")[0] + "backends."
 # Codecs are looked up when first used, which is too late once the filter is loaded.
-ALWAYS = ("encodings.ascii", "encodings.latin_1", "json", "re")
+ALWAYS = ("encodings.ascii", "encodings.latin_1")
 WAITING, ENDED = 0, 1  # exit codes: the module went away; the protocol was broken
 
 
 def preload(names: list[str]) -> None:
     """Import what the plugin may use, then forget the disk."""
     for name in (*ALWAYS, *names):
-        try:
+        try:  # noqa: SIM105 - contextlib would cost the worker its import
             __import__(name)
         except ImportError:
             pass  # this Python lacks it; the plugin is told when it asks

@@ -9,7 +9,7 @@ in an installed collection alike.
 from __future__ import annotations
 
 import importlib.util
-import json
+import marshal
 import re
 import typing as t
 from types import ModuleType
@@ -28,7 +28,7 @@ PROGRAM = (
 )
 # The whole command line after -c: take one frame from stdin and run the importer that is in it.
 STUB = """
-import json, os
+import marshal, os
 def take(size):
     data = b""
     while len(data) < size:
@@ -37,7 +37,7 @@ def take(size):
             os._exit(0)
         data += part
     return data
-sources = json.loads(take(int.from_bytes(take(4), "big")))
+sources = marshal.loads(take(int.from_bytes(take(4), "big")))
 space = {"__name__": "importer"}
 exec(sources["importer"], space)
 space["start"](sources)
@@ -75,7 +75,7 @@ def program() -> bytes:
     """The first frame to a worker, header included: full module name to source."""
     sources = {BASE + name: slim(source(name)) for name in PROGRAM}
     sources["importer"] = slim(source("worker.importer"))
-    data = json.dumps(sources).encode("ascii")
+    data = marshal.dumps(sources, 2)  # a version that every Python reads
     return len(data).to_bytes(HEADER, "big") + data
 
 

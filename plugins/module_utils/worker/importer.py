@@ -45,7 +45,7 @@ class MemoryImporter:
 def start(sources: dict[str, str]) -> None:
     """Put the importer first and hand over to the bootstrap; called by the line after ``-c``."""
     importer = MemoryImporter(sources)
-    sys.meta_path.insert(0, importer)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, importer)
     name = next(name for name in sources if name.endswith(".worker.bootstrap"))
     __import__(name)
     sys.modules[name].main(importer)

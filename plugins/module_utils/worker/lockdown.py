@@ -65,7 +65,7 @@ def take_pipes(system: System) -> tuple[int, int]:
         others = list(range(256))
     for descriptor in others:
         if descriptor > 2 and descriptor not in (incoming, outgoing):
-            try:
+            try:  # noqa: SIM105 - contextlib would cost the worker its import
                 calls.close(descriptor)
             except OSError:
                 pass  # the one that listdir itself used
@@ -91,9 +91,8 @@ def limit(system: System, limits: dict[str, int]) -> str:
         try:
             kind = getattr(calls, "RLIMIT_" + name)
             hard = calls.getrlimit(kind)[1]
-            if hard != calls.RLIM_INFINITY:
-                value = min(value, hard)
-            calls.setrlimit(kind, (value, value))
+            most = value if hard == calls.RLIM_INFINITY else min(value, hard)
+            calls.setrlimit(kind, (most, most))
         except (AttributeError, OSError, ValueError) as error:
             refused.append(f"{name} ({error})")
     return ", ".join(refused)

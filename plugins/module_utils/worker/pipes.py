@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import time
@@ -22,19 +23,18 @@ class Pipes:
     Args:
         outgoing: Descriptor of the worker's stdin.
         incoming: Descriptor of its stdout.
-        errors: Descriptor of its stderr.
+        errors: Descriptor of its stderr. None of the three blocks.
+        unsent: What still has to be written first.
     """
 
-    def __init__(self, outgoing: int, incoming: int, errors: int) -> None:
-        self._outgoing, self._incoming, self._errors = outgoing, incoming, errors
-        self._queue = bytearray()  # not yet written
+    def __init__(self, outgoing: int, incoming: int, errors: int, unsent: bytes = b"") -> None:
+        self._outgoing, self._incoming = outgoing, incoming
+        self._queue = bytearray(unsent)  # not yet written
         self._buffer = bytearray()  # read, not yet a frame
         self._open = True
         self.stderr = bytearray()
         self.limit = channel.FROM_WORKER
         self._poll = select.poll()
-        for descriptor in (outgoing, incoming, errors):
-            os.set_blocking(descriptor, False)
         self._poll.register(incoming, select.POLLIN)
         self._poll.register(errors, select.POLLIN)
 
@@ -55,10 +55,8 @@ class Pipes:
         self._forget(self._outgoing)
 
     def _forget(self, descriptor: int) -> None:
-        try:
+        with contextlib.suppress(KeyError):
             self._poll.unregister(descriptor)
-        except KeyError:
-            pass
 
     def _pump(self, seconds: float) -> None:
         """Move what can be moved; wait at most that long for the first event."""

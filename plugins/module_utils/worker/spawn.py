@@ -21,35 +21,21 @@ plugin let pass, whose own error the operator then sees.
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
 import signal
-import subprocess
-import sys
 import time
 import typing as t
 
 from ..model.errors import NexcageError
 from . import channel
-from .bundle import STUB, program
+from .launch import Process
 from .pipes import Pipes
+from .sandbox import MESSAGE, PRELOADABLE, TIERS, Limits, Sandbox, clean, identity, judge
 
-TIERS = ("process", "standard", "strong")
-NEEDED = frozenset(("rlimits", "no_new_privs", "seccomp"))  # layers of the tier standard
 START = 30.0  # seconds from the start to the ready frame; an emulated guest is slow
-CALLS, LOGS = 1000, 256  # per operation
-MEMORY = 64 << 20  # bytes; an interpreter needs that much address space to begin
-MESSAGE = 4096  # characters kept of a message
 CODES = frozenset(("E_PLUGIN", "E_INVALID", "E_NOT_FOUND", "E_EXISTS", "E_UNSUPPORTED", "E_RUNTIME", "E_LIMIT"))
-# What a plugin that did not come with the collection may import; each costs time, so built-in ones get none.
-PRELOADABLE = (
-    *("_strptime", "abc", "base64", "binascii", "bisect", "collections", "collections.abc", "contextlib", "copy"),
-    *("dataclasses", "datetime", "decimal", "enum", "fnmatch", "fractions", "functools", "hashlib", "heapq", "hmac"),
-    *("ipaddress", "itertools", "math", "operator", "posixpath", "random", "shlex", "statistics", "string", "struct"),
-    *("textwrap", "time", "types", "typing", "unicodedata", "urllib.parse", "uuid", "zlib"),
-)
-NOBODY = 65534
-_SHAPES = {
+_SHAPES: dict[str, dict[str, type]] = {
     "ready": {"t": str, "v": int, "layers": list, "missing": dict, "selftest": dict},
     "loaded": {"t": str, "operations": list},
     "failed": {"t": str, "error": dict},
@@ -57,89 +43,7 @@ _SHAPES = {
     "log": {"t": str, "level": str, "message": str},
     "res": {"t": str, "id": int, "ok": bool},
 }
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-
 Handler = t.Callable[[str, "dict[str, t.Any]"], t.Any]
-
-
-class Limits(t.NamedTuple):
-    """What one worker may use.
-
-    Args:
-        memory: Bytes of address space.
-        cpu: Seconds of processor time over the worker's life.
-        descriptors: Open files.
-        timeout: Seconds that one operation may spend in the plugin; brokered calls do not count.
-        calls: Brokered calls per operation.
-        logs: Log lines per operation.
-        frame: Bytes of one frame from the worker.
-    """
-
-    memory: int = MEMORY
-    cpu: int = 2
-    descriptors: int = 100
-    timeout: float = 30.0
-    calls: int = CALLS
-    logs: int = LOGS
-    frame: int = channel.FROM_WORKER
-
-
-def limits_of(requirements: t.Mapping[str, t.Any]) -> Limits:
-    """The limits that a manifest's ``resource_requirements`` ask for, with the manifest's defaults.
-
-    ``max_cpu_percent`` of ``timeout_seconds`` is a budget of processor seconds, at least one; less memory
-    than an interpreter needs to start is raised to that.
-    """
-    timeout = requirements.get("timeout_seconds", 30)
-    return Limits(
-        memory=max(requirements.get("max_memory_mb", 64) << 20, MEMORY),
-        cpu=max(1, requirements.get("max_cpu_percent", 5) * timeout // 100),
-        descriptors=max(requirements.get("max_file_descriptors", 100), 16),
-        timeout=float(timeout),
-    )
-
-
-class Sandbox(t.NamedTuple):
-    """What confines a worker: tier, the layers that hold, and why others do not."""
-
-    tier: str
-    layers: tuple[str, ...]
-    missing: dict[str, str]
-
-    def as_dict(self) -> dict[str, t.Any]:
-        """As it stands in a task's result."""
-        return {"tier": self.tier, "layers": list(self.layers), "missing": dict(self.missing)}
-
-
-def clean(text: object) -> str:
-    """A worker's text on one line: control and direction characters written out, cut at MESSAGE characters."""
-    return _CONTROL.sub(lambda found: ascii(found.group())[1:-1], str(text)[:MESSAGE])
-
-
-def identity() -> tuple[int, int]:
-    """The user and group a worker becomes, (-1, -1) where this process may not change its user.
-
-    ``nexcage-worker`` where the role made it, else nobody. Ending a process of another user needs
-    CAP_KILL, so a root without it keeps the worker. The files are read directly: a name service may be slow.
-    """
-    if os.geteuid() != 0:
-        return -1, -1
-    try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-            effective = int(next(line for line in status if line.startswith("CapEff:")).split()[1], 16)
-    except (OSError, StopIteration):
-        return -1, -1
-    if effective & 0xE0 != 0xE0:  # CAP_KILL, CAP_SETGID, CAP_SETUID
-        return -1, -1
-    try:
-        with open("/etc/passwd", encoding="utf-8", errors="replace") as users:
-            for line in users:
-                if line.startswith("nexcage-worker:"):
-                    fields = line.split(":")
-                    return int(fields[2]) or NOBODY, int(fields[3]) or NOBODY
-    except (OSError, ValueError, IndexError):
-        pass
-    return NOBODY, NOBODY
 
 
 class Worker:
@@ -148,45 +52,27 @@ class Worker:
     Args:
         limits: May also come later, with :meth:`start`.
         required: The tier below which nothing is loaded: "process", "standard" or "strong".
-        interpreter: Python to run; this one's by default.
+        process: One that runs already.
 
     Raises:
         NexcageError: ``E_SANDBOX`` where no process can be started.
 
-    After any error but those of the plugin and its calls the worker is dead and reaped. Use it from one thread only, the one that
-    made it: the kernel ends it with that thread.
+    After any error but those of the plugin and its calls the worker is dead and reaped. Use it from the
+    thread that made it.
     """
 
-    def __init__(self, limits: Limits | None = None, required: str = "standard", interpreter: str | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, required: str = "standard", process: Process | None = None) -> None:
         self.limits = limits or Limits()
         self.required = required
         self.sandbox = Sandbox("process", (), {})
         self.operations: tuple[str, ...] = ()
-        self.config: dict[str, t.Any] = {}
         self._request = 0
         self._refusals: dict[int, NexcageError] = {}
         self._ready = False
         self._stopped = ""  # why it ended
-        executable = interpreter or sys.executable
-        if not executable:
-            raise NexcageError("E_SANDBOX", "the path of the Python interpreter is unknown")
-        try:
-            self._process = subprocess.Popen(
-                [executable, "-I", "-S", "-B", "-c", STUB],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                bufsize=0,
-                env={},
-                cwd="/",
-                close_fds=True,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise NexcageError("E_SANDBOX", f"cannot start a worker: {error}") from error
-        self._streams = (self._process.stdin, self._process.stdout, self._process.stderr)
-        self._pipes = Pipes(*(t.cast("t.IO[bytes]", stream).fileno() for stream in self._streams))
-        self._pipes.send(program())
+        self._process = process or Process()
+        outgoing, incoming, errors = self._process.descriptors
+        self._pipes = Pipes(outgoing, incoming, errors, self._process.unsent)
 
     @property
     def pid(self) -> int:
@@ -233,14 +119,13 @@ class Worker:
         except NexcageError as error:
             details = {**error.details, "stderr": self.stderr[-MESSAGE:]}
             raise NexcageError("E_SANDBOX", f"the worker did not start: {error.message}", details=details) from error
-        self.sandbox = _judge(frame)
+        self.sandbox = judge(frame)
         if TIERS.index(self.sandbox.tier) < TIERS.index(self.required):
             self._end("its sandbox was too weak")
             missing = "; ".join(f"{name}: {reason}" for name, reason in self.sandbox.missing.items())
             raise NexcageError(
                 "E_SANDBOX",
-                f"this host offers the sandbox tier {self.sandbox.tier}, {self.required} is required"
-                + (f" ({missing})" if missing else ""),
+                f"this host offers the sandbox tier {self.sandbox.tier}, {self.required} is required" + (f" ({missing})" if missing else ""),
                 details=self.sandbox.as_dict(),
             )
         self._ready = True
@@ -390,10 +275,8 @@ class Worker:
             logs += 1
             if logs > self.limits.logs:
                 raise self._violation(f"more than {self.limits.logs} log lines", "E_LIMIT")
-            try:
+            with contextlib.suppress(NexcageError):  # a refused line is dropped
                 handler("log", {"level": frame["level"], "message": clean(frame["message"])})
-            except NexcageError:
-                pass  # a refused log line is dropped
 
     def _frame(self, deadline: float) -> dict[str, t.Any]:
         try:
@@ -420,7 +303,7 @@ class Worker:
 
     def _crash(self) -> NexcageError:
         """Why the worker closed its pipes."""
-        status, processor = self._end("it crashed")
+        status, processor = self._end("it crashed", grace=0.2)
         details = {"stderr": self.stderr[-MESSAGE:]}
         if processor >= self.limits.cpu:
             message = f"the plugin used up its {self.limits.cpu} seconds of processor time"
@@ -430,49 +313,14 @@ class Worker:
             what = f"was killed by {signal.Signals(-status).name}"
         return NexcageError("E_CRASH", f"the plugin's worker {what}", details=details)
 
-    def _end(self, reason: str) -> tuple[int, float]:
-        """Kill and reap. Returns the exit code as subprocess gives it and the processor seconds used."""
+    def _end(self, reason: str, grace: float = 0.0) -> tuple[int, float]:
         if self._stopped:
             return 0, 0.0
         self._stopped = reason
-        status, processor = 0, 0.0
-        grace = time.monotonic() + (0.2 if reason == "it crashed" else 0.0)
-        pid = 0
-        while not pid and time.monotonic() < grace:
-            pid, status, processor = self._reap(os.WNOHANG)
-            if not pid:
-                time.sleep(0.001)
-        if not pid:
-            try:
-                os.kill(self._process.pid, signal.SIGKILL)
-            except OSError:
-                pass
-            pid, status, processor = self._reap(0)
-        self._process.returncode = status
+        ended = self._process.end(grace)
         self._pipes.drain()
-        for stream in self._streams:
-            t.cast("t.IO[bytes]", stream).close()
-        return status, processor
-
-    def _reap(self, options: int) -> tuple[int, int, float]:
-        try:
-            pid, status, usage = os.wait4(self._process.pid, options)
-        except ChildProcessError:  # somebody ignores SIGCHLD
-            return self._process.pid, 0, 0.0
-        code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-        return pid, code, usage.ru_utime + usage.ru_stime
-
-
-def _judge(frame: dict[str, t.Any]) -> Sandbox:
-    """The tier that the facts in the ready frame amount to."""
-    layers = tuple(frame["layers"])
-    missing = {name: clean(reason) for name, reason in frame["missing"].items()}
-    tested = frame["selftest"]
-    open_doors = [name for name in ("open", "socket", "fork", "exec") if tested.get(name) != "EPERM"]
-    if "seccomp" in layers and open_doors:
-        missing["selftest"] = ", ".join(f"{name} answers {tested.get(name)}" for name in open_doors)
-    proven = NEEDED.issubset(layers) and not open_doors
-    return Sandbox("standard" if proven else "process", layers, missing)
+        self._process.close()
+        return ended
 
 
 def _malformed(frame: dict[str, t.Any]) -> str:
