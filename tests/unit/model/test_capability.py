@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import json
 import pathlib
+import runpy
 import typing as t
+import warnings
 
 import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.model import capability, capability_table
@@ -81,8 +83,12 @@ def test_a_capability_is_an_upper_bound() -> None:
         effective_level("root", {})
 
 
-def test_the_page_is_generated() -> None:
+def test_the_page_is_generated(capsys: pytest.CaptureFixture[str]) -> None:
     assert PAGE.read_text(encoding="utf-8") == capability_table.page(), "run python -m …model.capability_table > docs/capabilities.md"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the module is imported already
+        runpy.run_module(capability_table.__name__, run_name="__main__")
+    assert capsys.readouterr().out == capability_table.page()
 
 
 ACCEPTED = [
