@@ -1,0 +1,175 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: BSD-2-Clause
+"""An in-process host for an author's unit tests: it records every call and keeps a small world of containers.
+
+    host = FakeHost(images=["localhost/app:1"])
+    run(backend(), host, "create", {"name": "web", "image": "localhost/app:1"})
+    assert host.calls[-1] == ("oci.create", {"name": "web", "image": host.images["localhost/app:1"]})
+
+Unlike the real host it knows no grants; say ``host.refuse("oci.start", "E_GRANT")`` to see one missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import typing as t
+
+from .backend import BackendExtension, perform
+from .errors import HostError, host_error
+from .host import Host
+
+Params = dict[str, t.Any]
+
+
+class FakeHost(Host):
+    """A host without a host.
+
+    Args:
+        images: References that exist, in the registry and on this host alike.
+        runtime: Name that ``host.oci.features()`` tells.
+
+    Attributes:
+        calls: Every brokered call in order, with its parameters.
+        messages: Every log line: level and message.
+        containers: Records by name, as ``host.oci.list()`` tells them.
+        images: Reference to digest.
+        store: What ``host.state`` keeps.
+        problems: What ``host.oci.features()`` tells under that name.
+        outcome: What ``host.oci.exec()`` answers.
+    """
+
+    def __init__(self, images: t.Iterable[str] = (), runtime: str = "fake") -> None:
+        super().__init__(self._answer, self._note)
+        self.calls: list[tuple[str, Params]] = []
+        self.messages: list[tuple[str, str]] = []
+        self.containers: dict[str, dict[str, t.Any]] = {}
+        self.images = {name: "sha256:" + hashlib.sha256(name.encode()).hexdigest() for name in images}
+        self.store: dict[str, t.Any] = {}
+        self.problems: list[str] = []
+        self.outcome: dict[str, t.Any] = {"rc": 0, "stdout": "", "stderr": "", "timed_out": False}
+        self._runtime = runtime
+        self._refusals: dict[str, HostError] = {}
+
+    def refuse(self, call: str, code: str, message: str = "refused by the test") -> None:
+        """Let every later ``call`` fail with that code."""
+        self._refusals[call] = host_error({"code": code, "message": message})
+
+    def _note(self, level: str, message: str) -> None:
+        self.messages.append((level, message))
+
+    def _answer(self, name: str, params: Params) -> t.Any:
+        params = _through_pipe(params)
+        self.calls.append((name, params))
+        if name in self._refusals:
+            raise self._refusals[name]
+        handler = getattr(self, "_" + name.replace(".", "_"), None)
+        if handler is None:
+            raise host_error({"code": "E_CAPABILITY", "message": f"there is no broker call {name!r}"})
+        return _through_pipe(handler(**params))
+
+    def _container(self, name: str, *states: str) -> dict[str, t.Any]:
+        if name not in self.containers:
+            raise host_error({"code": "E_NOT_FOUND", "message": f"there is no container {name}"})
+        record = self.containers[name]
+        if states and record["status"] not in states:
+            raise host_error({"code": "E_RUNTIME", "message": f"{name} is {record['status']}"})
+        return record
+
+    def _oci_list(self, names: list[str] | None) -> t.Any:
+        return [record for name, record in sorted(self.containers.items()) if names is None or name in names]
+
+    def _oci_info(self, name: str) -> t.Any:
+        return self._container(name)
+
+    def _oci_logs(self, name: str, tail: int | None) -> t.Any:
+        lines = self._container(name).get("lines", [])
+        return lines if tail is None else lines[len(lines) - min(tail, len(lines)) :]
+
+    def _oci_features(self) -> t.Any:
+        facts = {"runtime": self._runtime, "path": "/usr/bin/" + self._runtime, "version": "1.0.0"}
+        return {**facts, "cgroup_mode": "v2", "overlay": True, "problems": self.problems}
+
+    def _oci_create(self, name: str, image: str | None) -> t.Any:
+        if name in self.containers:
+            raise host_error({"code": "E_EXISTS", "message": f"there is a container {name} already"})
+        return self._place(name, image)
+
+    def _place(self, name: str, image: str | None) -> t.Any:
+        if image is not None and image not in self.images.values():
+            raise host_error({"code": "E_IMAGE", "message": f"no image {image} on this host"})
+        identifier = hashlib.sha256(f"{name}{len(self.calls)}".encode()).hexdigest()[:16]
+        self.containers[name] = {"id": identifier, "name": name, "status": "created", "pid": None, "image_digest": image}
+        return {"id": identifier}
+
+    def _oci_replace(self, name: str, image: str | None) -> t.Any:
+        self._container(name)
+        return self._place(name, image)
+
+    def _oci_start(self, name: str) -> None:
+        self._container(name, "created", "stopped").update(status="running", pid=4711)
+
+    def _oci_stop(self, name: str, signal: int | None, timeout: int | None, force: bool) -> None:
+        self._container(name).update(status="stopped", pid=None)
+
+    def _oci_kill(self, name: str, signal: int) -> None:
+        record = self._container(name, "running", "paused")
+        if signal in (9, 15):
+            record.update(status="stopped", pid=None)
+
+    def _oci_delete(self, name: str) -> None:
+        self._container(name, "created", "stopped")
+        del self.containers[name]
+
+    def _oci_pause(self, name: str) -> None:
+        self._container(name, "running").update(status="paused")
+
+    def _oci_resume(self, name: str) -> None:
+        self._container(name, "paused").update(status="running")
+
+    def _oci_update(self, name: str) -> None:
+        self._container(name)
+
+    def _oci_exec(self, name: str) -> t.Any:
+        self._container(name, "running")
+        return self.outcome
+
+    def _image_resolve(self, reference: str, pull: str) -> t.Any:
+        return {"digest": self._digest(reference), "present": True, "reference": reference}
+
+    def _image_configuration(self, digest: str) -> t.Any:
+        if digest not in self.images.values():
+            raise host_error({"code": "E_NOT_FOUND", "message": f"there is no image {digest}"})
+        return {}
+
+    def _image_ensure(self, reference: str, pull: str) -> t.Any:
+        digest = self._digest(reference)
+        return {"digest": digest, "path": "/images/" + digest[7:], "config": {}}
+
+    def _digest(self, reference: str) -> str:
+        if reference not in self.images:
+            raise host_error({"code": "E_IMAGE", "message": f"there is no image {reference}"})
+        return self.images[reference]
+
+    def _state_get(self, key: str) -> t.Any:
+        return self.store.get(key)
+
+    def _state_put(self, key: str, value: t.Any) -> None:
+        self.store[key] = value
+        if value is None:
+            del self.store[key]
+
+
+def _through_pipe(value: t.Any) -> t.Any:
+    """What is left of a value after the worker's pipe; ``TypeError`` or ``ValueError`` for what JSON does not know."""
+    return json.loads(json.dumps(value, allow_nan=False))
+
+
+def run(extension: BackendExtension, host: Host, operation: str, params: Params | None = None) -> t.Any:
+    """Run one operation as the worker would, result and parameters through JSON.
+
+    Raises:
+        HostError, PluginError: What the operation raises.
+        TypeError, ValueError: A result that could not leave the worker.
+    """
+    return _through_pipe(perform(extension, host, operation, _through_pipe(params or {})))
