@@ -1,0 +1,412 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The store, with tools that are functions here: what it keeps, what it asks for, what it leaves when something fails."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import typing as t
+
+import pytest
+from ansible_collections.nexcage.backends.plugins.module_utils.broker import image_pull, image_skopeo, image_source
+from ansible_collections.nexcage.backends.plugins.module_utils.broker.image import ImageStore
+from ansible_collections.nexcage.backends.plugins.module_utils.broker.image_process import Outcome
+from ansible_collections.nexcage.backends.plugins.module_utils.broker.image_reference import parse
+from ansible_collections.nexcage.backends.plugins.module_utils.broker.store import Lock
+from ansible_collections.nexcage.backends.plugins.module_utils.model.config import Layout
+from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
+from ansible_collections.nexcage.backends.tests.support import images
+
+OTHER = "sha256:" + "0" * 64
+CONVERTED = "converted"
+
+
+class Tools:
+    """skopeo and umoci as far as the store can tell: the copy copies the layout, unpacking makes a folder."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+        self.hooks: dict[str, t.Callable[[pathlib.Path], object]] = {}  # doing -> called in the staging folder
+
+    def run(self, arguments: list[str], timeout: float, environment: t.Mapping[str, str], folder: str) -> Outcome:
+        self.calls.append(arguments)
+        doing = next(word for word in ("--dest-decompress", "inspect", "copy", "unpack") if word in arguments)
+        here = pathlib.Path(folder)
+        source, target = arguments[-2:]
+        if doing == "copy":
+            name = target[4:].partition(":")[0]
+            if source.startswith("oci:/"):
+                path, _colon, tag = source[4:].partition(":")
+                shutil.copytree(path, here / name)
+                index = json.loads((here / name / "index.json").read_bytes())
+                index["manifests"] = [entry for entry in index["manifests"] if tag in ("", entry["annotations"][images.TAG])]
+                (here / name / "index.json").write_text(json.dumps(index))
+            else:
+                (here / name).mkdir()
+        elif doing == "--dest-decompress":
+            (here / "plain").mkdir()
+        elif doing == "unpack":
+            (here / "rootfs").mkdir()
+            (here / "rootfs/hello").write_text("hello")
+        answer = self.hooks[doing](here) if doing in self.hooks else b""
+        return Outcome(0, answer, "") if isinstance(answer, bytes) else Outcome(1, b"", str(answer))
+
+    def started(self) -> list[str]:
+        return [next(word for word in ("--dest-decompress", "inspect", "copy", "unpack") if word in call) for call in self.calls]
+
+
+@pytest.fixture
+def tools(monkeypatch: pytest.MonkeyPatch) -> Tools:
+    fake = Tools()
+    monkeypatch.setattr(image_skopeo, "run", fake.run)
+    return fake
+
+
+@pytest.fixture
+def store(tmp_path: pathlib.Path) -> ImageStore:
+    return ImageStore(Layout.for_user(0, {"NEXCAGE_ROOT": str(tmp_path)}), {"HOME": str(tmp_path)})
+
+
+@pytest.fixture
+def layout(tmp_path: pathlib.Path) -> images.Layout:
+    return images.Layout(tmp_path / "source")
+
+
+def refused(function: t.Callable[..., object], *arguments: t.Any, **options: t.Any) -> NexcageError:
+    with pytest.raises(NexcageError) as caught:
+        function(*arguments, **options)
+    return caught.value
+
+
+def left_behind(store: ImageStore) -> list[str]:
+    """What lies in the images folder beside images and references."""
+    names = os.listdir(store.folder) if os.path.isdir(store.folder) else []
+    return [name for name in names if name != "references.json" and not re.fullmatch("[0-9a-f]{64}", name)]
+
+
+def test_image_is_brought_once(store: ImageStore, layout: images.Layout, tools: Tools) -> None:
+    manifest = layout.manifest([], {"Cmd": ["/hello"], "Labels": {"b": "2", "a": "1"}, "Volumes": {"/v": {}}, "Unknown": 7})
+    reference = layout.tag(manifest, "1")
+    digest = manifest["digest"]
+    assert store.resolve(reference) == {"reference": reference, "digest": digest, "present": False}
+    assert not os.path.exists(store.folder)
+    configuration = {
+        "Entrypoint": [],
+        "Cmd": ["/hello"],
+        "Env": [],
+        "WorkingDir": "",
+        "User": "",
+        "StopSignal": "",
+        "Volumes": ["/v"],
+        "ExposedPorts": [],
+        "Labels": {"a": "1", "b": "2"},
+    }
+    path = f"{store.folder}/{digest[7:]}"
+    assert store.ensure(reference) == {"digest": digest, "path": path + "/rootfs", "config": configuration, "changed": True}
+    assert sorted(os.listdir(path)) == ["image.json", "rootfs"]
+    assert os.stat(path).st_mode & 0o777 == 0o700
+    record = json.loads(pathlib.Path(path, "image.json").read_bytes())
+    assert {key: record[key] for key in ("schema_version", "digest", "reference", "architecture")} == {
+        "schema_version": 1,
+        "digest": digest,
+        "reference": reference,
+        "architecture": images.host_architecture(),
+    }
+    assert store.references() == {reference: digest}
+    assert tools.started() == ["copy", "unpack"]
+
+    assert store.resolve(reference) == {"reference": reference, "digest": digest, "present": True}
+    assert store.ensure(reference)["changed"] is False
+    assert store.ensure(reference, "never")["changed"] is False
+    assert store.ensure(reference, "always")["changed"] is False
+    again = layout.tag(manifest, "2")
+    assert store.ensure(again)["changed"] is True  # a new name for the same image
+    assert tools.started() == ["copy", "unpack"]
+    assert store.references() == {reference: digest, again: digest}
+    assert left_behind(store) == []
+
+
+def test_moved_tag(store: ImageStore, layout: images.Layout, tools: Tools) -> None:
+    first, second = layout.manifest([], {"User": "1"}), layout.manifest([], {"User": "2"})
+    reference = layout.tag(first, "1")
+    store.ensure(reference)
+    layout.tag(second, "1")
+    assert store.resolve(reference)["digest"] == first["digest"]
+    assert store.resolve(reference, "always") == {"reference": reference, "digest": second["digest"], "present": False}
+    assert store.ensure(reference)["config"]["User"] == "1"
+    assert store.ensure(reference, "always")["config"]["User"] == "2"
+    assert store.ensure(reference)["config"]["User"] == "2"
+    assert store.has(first["digest"])  # containers may still stand on it
+
+
+def test_a_pinned_reference_is_asked_for_once(store: ImageStore, layout: images.Layout, tools: Tools) -> None:
+    manifest = layout.manifest([])
+    reference = f"{layout.tag(manifest, '1')}@{manifest['digest']}"
+    store.ensure(reference, "always")
+    shutil.rmtree(layout.folder)
+    assert store.resolve(reference, "always")["present"]
+    assert store.ensure(reference, "always")["changed"] is False
+
+
+def test_a_registry_is_asked_only_by_always(store: ImageStore, tools: Tools) -> None:
+    manifest = b'{"schemaVersion": 2}'
+    tools.hooks["inspect"] = lambda _folder: manifest
+    reference = "docker://r.example.org/a:1"
+    for pull in ("missing", "never"):
+        assert store.resolve(reference, pull) == {"reference": reference, "digest": None, "present": False}
+    assert tools.calls == []
+    assert store.resolve(reference, "always")["digest"] == image_source.digest_of(manifest)
+
+
+def test_never(store: ImageStore, layout: images.Layout, tools: Tools) -> None:
+    reference = layout.tag(layout.manifest([]), "1")
+    assert store.resolve(reference, "never") == {"reference": reference, "digest": None, "present": False}
+    error = refused(store.ensure, reference, "never")
+    assert (error.code, error.option, error.value) == ("E_IMAGE", "image", reference)
+    assert "pull is 'never'" in error.message
+    assert tools.calls == []
+
+
+@pytest.mark.parametrize("method", ["resolve", "ensure"])
+def test_bad_arguments(store: ImageStore, tools: Tools, method: str) -> None:
+    error = refused(getattr(store, method), "oci:/x:1", "sometimes")
+    assert (error.code, error.option, error.value) == ("E_INVALID", "pull", "sometimes")
+    assert refused(getattr(store, method), "busybox:1").code == "E_INVALID"
+
+
+def test_unknown_digests(store: ImageStore) -> None:
+    assert refused(store.configuration, OTHER).code == "E_NOT_FOUND"
+    for digest in ("sha256:../../etc", "sha256:" + "A" * 64, "0" * 64, "md5:" + "0" * 64):
+        assert refused(store.path, digest).code == "E_INVALID"
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"schema_version": 2}'])
+def test_damaged_references(store: ImageStore, content: str) -> None:
+    os.makedirs(store.folder)
+    pathlib.Path(store.references_file).write_text(content)
+    error = refused(store.resolve, "oci:/x:1")
+    assert error.code == "E_STATE"
+    assert store.references_file in error.message
+
+
+def test_unreadable_references(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_arguments: object) -> t.NoReturn:
+        raise PermissionError(errno.EACCES, "no")
+
+    monkeypatch.setattr("builtins.open", forbidden)
+    assert refused(store.resolve, "oci:/x:1").code == "E_PRIVILEGE"
+
+
+def test_default_environment_is_that_of_the_process() -> None:
+    assert ImageStore(Layout.for_user(0, {})).environment is os.environ
+
+
+def test_removed_folder_is_brought_again(store: ImageStore, layout: images.Layout, tools: Tools) -> None:
+    reference = layout.tag(layout.manifest([]), "1")
+    path = store.ensure(reference)["path"]
+    os.unlink(os.path.dirname(path) + "/image.json")
+    assert store.resolve(reference)["present"] is False
+    assert store.ensure(reference)["changed"] is True
+    assert store.resolve(reference)["present"] is True
+    assert left_behind(store) == []
+
+
+def test_converted_manifest(store: ImageStore, layout: images.Layout, tools: Tools) -> None:
+    """The copy of a docker manifest has another digest; the source has to say the same before and after."""
+    layout.tag(layout.manifest([]), "1")
+    manifest = b'{"schemaVersion": 2, "mediaType": "docker"}'
+    tools.hooks["inspect"] = lambda _folder: manifest
+    tools.hooks["copy"] = lambda folder: bool(shutil.copytree(layout.folder, folder / "layout", dirs_exist_ok=True)) and b""
+    assert store.ensure("docker://r.example.org/a:1")["digest"] == image_source.digest_of(manifest)
+    assert tools.started() == ["inspect", "copy", "inspect", "unpack"]
+
+
+def test_reference_that_moves_while_it_is_copied(store: ImageStore, layout: images.Layout, tools: Tools) -> None:
+    first, second = layout.manifest([], {"User": "1"}), layout.manifest([], {"User": "2"})
+    reference = layout.tag(first, "1")
+
+    def move_once(_folder: pathlib.Path) -> bytes:
+        shutil.copy(layout.folder / "index.json", _folder / "layout/index.json")
+        del tools.hooks["copy"]
+        return b""
+
+    other = images.Layout(layout.folder)
+    tools.hooks["copy"] = lambda folder: (other.tag(second, "1"), move_once(folder))[1]
+    assert store.ensure(reference)["config"]["User"] == "2"
+    assert tools.started() == ["copy", "copy", "unpack"]
+    assert not store.has(first["digest"])
+    assert left_behind(store) == []
+
+
+def test_reference_that_never_rests(store: ImageStore, layout: images.Layout, tools: Tools) -> None:
+    reference = layout.tag(layout.manifest([], {"User": "0"}), "1")
+
+    def move(folder: pathlib.Path) -> bytes:
+        layout.tag(layout.manifest([], {"User": str(len(tools.calls))}), "1")
+        shutil.rmtree(folder / "layout")
+        shutil.copytree(layout.folder, folder / "layout")
+        return b""
+
+    tools.hooks["copy"] = move
+    error = refused(store.ensure, reference)
+    assert error.code == "E_IMAGE"
+    assert "changed while it was being copied" in error.message
+    assert left_behind(store) == []
+    assert store.references() == {}
+
+
+def test_layers_that_umoci_does_not_know(store: ImageStore, layout: images.Layout, tools: Tools) -> None:
+    manifest = layout.manifest([b"x"], None, "application/vnd.oci.image.layer.v1.tar+zstd")
+    store.ensure(layout.tag(manifest, "1"))
+    assert tools.started() == ["copy", "--dest-decompress", "copy", "unpack"]
+    assert tools.calls[-1][-2:] == ["plain-layout:image", "rootfs"]
+
+
+@pytest.mark.parametrize("doing", ["copy", "unpack"])
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [
+        ("it broke", "E_IMAGE"),
+        ("no space left on device", "E_SPACE"),
+        (subprocess.TimeoutExpired("x", 600), "E_TIMEOUT"),
+        (OSError(errno.ENOSPC, "No space left on device"), "E_SPACE"),
+        (OSError(errno.EACCES, "Permission denied"), "E_PRIVILEGE"),
+        ("not started", "E_BINARY"),
+    ],
+)
+def test_failing_step_leaves_nothing(store: ImageStore, layout: images.Layout, tools: Tools, doing: str, failure: t.Any, code: str) -> None:
+    reference = layout.tag(layout.manifest([]), "1")
+
+    def fail(_folder: pathlib.Path) -> object:
+        if code == "E_BINARY":
+            raise NexcageError(code, failure)
+        if isinstance(failure, Exception):
+            raise copy.copy(failure)
+        return failure
+
+    tools.hooks[doing] = fail
+    error = refused(store.ensure, reference)
+    assert (error.code, error.option, error.value) == (code, "image", reference)
+    if code == "E_SPACE":
+        assert f"no space left in {store.folder} while " in error.message
+        assert error.remedy == f"free some space in {store.folder}"
+    assert os.listdir(store.folder) == []
+    assert store.references() == {}
+    del tools.hooks[doing]
+    assert store.ensure(reference)["changed"] is True
+
+
+def test_disk_that_is_full_at_the_last_moment(store: ImageStore, layout: images.Layout, tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_syncfs(*_arguments: object, **_options: object) -> t.Any:
+        class Library:
+            @staticmethod
+            def syncfs(_descriptor: int) -> int:
+                image_pull.ctypes.set_errno(errno.ENOSPC)
+                return -1
+
+        return Library
+
+    monkeypatch.setattr(image_pull.ctypes, "CDLL", no_syncfs)
+    reference = layout.tag(layout.manifest([]), "1")
+    assert refused(store.ensure, reference).code == "E_SPACE"
+    assert os.listdir(store.folder) == []
+
+
+@pytest.mark.parametrize("name", ["image.json", "references.json"])
+def test_full_disk_for_the_small_files(store: ImageStore, layout: images.Layout, tools: Tools, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    write = image_pull.write_json
+
+    def full(path: str, value: t.Any) -> None:
+        if path.endswith(name):
+            raise NexcageError("E_SPACE", "no space left on device", value=path)
+        write(path, value)
+
+    monkeypatch.setattr(image_pull, "write_json", full)
+    reference = layout.tag(layout.manifest([]), "1")
+    error = refused(store.ensure, reference)
+    assert (error.code, error.value) == ("E_SPACE", reference)
+    assert "while writing the image" in error.message
+    assert store.references() == {}
+    assert left_behind(store) == []
+
+
+def test_locked_image(store: ImageStore, layout: images.Layout, tools: Tools) -> None:
+    manifest = layout.manifest([])
+    reference = layout.tag(manifest, "1")
+    with Lock(f"{store.layout.runtime}/locks/image-{manifest['digest'][7:]}", 1, "another run"):
+        error = refused(store.ensure, reference, timeout=0.01)
+    assert (error.code, error.option) == ("E_LOCKED", "image")
+    assert "another run" in error.message
+
+
+def test_leftovers_of_dead_runs_are_removed(store: ImageStore, layout: images.Layout, tools: Tools) -> None:
+    living, dead = "a" * 64, "b" * 64
+    for name in (f"{living}-1", f"{dead}-2", f"{dead}-2-damaged"):
+        os.makedirs(f"{store.folder}/{image_pull.STAGING}{name}/rootfs")
+    with Lock(f"{store.layout.runtime}/locks/image-{living}", 1, "another run"):
+        store.ensure(layout.tag(layout.manifest([]), "1"))
+    assert left_behind(store) == [f"{image_pull.STAGING}{living}-1"]
+    store.ensure(layout.tag(layout.manifest([], {"User": "1"}), "2"))
+    assert left_behind(store) == []
+
+
+@pytest.mark.parametrize(
+    ("configuration", "message"),
+    [
+        ({"Cmd": "sh"}, "Cmd"),
+        ({"Entrypoint": ["sh", 1]}, "Entrypoint"),
+        ({"Env": ["A=\0"]}, "Env"),
+        ({"User": 1000}, "User"),
+        ({"Labels": {"a": 1}}, "Labels"),
+        ({"Labels": []}, "Labels"),
+        ({"Volumes": ["/v"]}, "Volumes"),
+        ({"ExposedPorts": {"8\0/tcp": {}}}, "ExposedPorts"),
+        ({"WorkingDir": "/\0"}, "WorkingDir"),
+    ],
+)
+def test_hostile_configuration(store: ImageStore, layout: images.Layout, tools: Tools, configuration: dict[str, t.Any], message: str) -> None:
+    error = refused(store.ensure, layout.tag(layout.manifest([], configuration), "1"))
+    assert error.code == "E_IMAGE"
+    assert message in error.message
+    assert os.listdir(store.folder) == []
+
+
+def test_image_without_a_configuration(store: ImageStore, layout: images.Layout, tools: Tools) -> None:
+    nothing: dict[str, t.Any] = dict.fromkeys(("Cmd", "Env", "Labels", "Volumes", "User"))
+    assert store.ensure(layout.tag(layout.manifest([], nothing), "1"))["config"]["Env"] == []
+    assert image_pull.normalised(parse("oci:/x"), 7)["Cmd"] == []
+
+
+def test_image_for_another_system(store: ImageStore, layout: images.Layout, tools: Tools) -> None:
+    assert "made for windows" in refused(store.ensure, layout.tag(layout.manifest([], os="windows"), "1")).message
+
+
+def test_damaged_copy(store: ImageStore, layout: images.Layout, tools: Tools) -> None:
+    manifest = layout.json({"schemaVersion": 2, "config": None}, images.MANIFEST)
+    assert "names no configuration" in refused(store.ensure, layout.tag(manifest, "1")).message
+    manifest = layout.json({"schemaVersion": 2, "config": {"digest": "sha256:../../x"}}, images.MANIFEST)
+    assert "names no configuration" in refused(store.ensure, layout.tag(manifest, "1")).message
+    configuration = layout.json({"os": "linux"}, images.CONFIG)
+    manifest = layout.json({"schemaVersion": 2, "config": configuration}, images.MANIFEST)
+    (layout.folder / "blobs/sha256" / configuration["digest"][7:]).write_text("{}")
+    assert "does not have that digest" in refused(store.ensure, layout.tag(manifest, "1")).message
+
+
+def test_rootless_unpacking(store: ImageStore, layout: images.Layout, tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    store.ensure(layout.tag(layout.manifest([]), "1"))
+    assert "--rootless" in tools.calls[-1]
+
+
+def test_variant_is_handed_to_skopeo(store: ImageStore, layout: images.Layout, tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "h", "6", "1", "aarch64")))
+    store.ensure(layout.tag(layout.manifest([]), "1"))
+    arguments = " ".join(tools.calls[0])
+    assert "--override-os linux --override-arch arm64 --override-variant v8 copy" in arguments
