@@ -155,8 +155,15 @@ build:
 bench: setup
 	@$(IN) tests/benchmark/run
 
+# Pages that are generated from a table, as page:module.
+MODEL := ansible_collections.nexcage.backends.plugins.module_utils.model
+PAGES := capabilities:capability_table
 docs: $(VENV)/.stamp-dev
-	@$(IN) docs/generate
+	@mkdir -p build/docs
+	@for page in $(PAGES); do $(IN) python -m "$(MODEL).$${page#*:}" >"build/$${page%:*}.md"; mv "build/$${page%:*}.md" docs/; done
+	@$(IN) antsibull-docs sphinx-init --use-current --squash-hierarchy --lenient --dest-dir build/docs nexcage.backends
+	@$(IN) $(PIP_INSTALL) --requirement build/docs/requirements.txt
+	@cd build/docs && $(CURDIR)/tools/in-venv $(CURDIR)/$(VENV) ./build.sh
 
 test-vm: $(VENV)/.stamp-dev
 	@$(IN) tests/vm/run

@@ -39,9 +39,9 @@ def count(reports: pathlib.Path) -> tuple[int, int, int]:
 
 
 def last_line(log: pathlib.Path) -> str:
-    """The last line that says something: pytest's summary, the number of tasks."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1][:100] if lines else ""
+    """The last line that says something, such as pytest's summary."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+    return next((line[:120] for line in reversed(lines) if line and not line.startswith("make")), "")
 
 
 def run(stage: str, reports: pathlib.Path) -> Outcome:
