@@ -163,7 +163,8 @@ docs: $(VENV)/.stamp-dev
 	@for page in $(PAGES); do $(IN) python -m "$(MODEL).$${page#*:}" >"build/$${page%:*}.md"; mv "build/$${page%:*}.md" docs/; done
 	@$(IN) antsibull-docs sphinx-init --use-current --squash-hierarchy --lenient --dest-dir build/docs nexcage.backends
 	@$(IN) $(PIP_INSTALL) --requirement build/docs/requirements.txt
-	@cd build/docs && $(CURDIR)/tools/in-venv $(CURDIR)/$(VENV) ./build.sh
+	@cd build/docs && $(CURDIR)/tools/in-venv $(CURDIR)/$(VENV) ./build.sh >build.log 2>&1 || { cat build.log; exit 1; }
+	@echo "Open build/docs/build/html/index.html"
 
 test-vm: $(VENV)/.stamp-dev
 	@$(IN) tests/vm/run
