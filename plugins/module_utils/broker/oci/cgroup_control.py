@@ -1,0 +1,124 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Control groups, changing part: where a container goes, how conmon leaves the caller's group, what is removed.
+
+Where systemd is PID 1, conmon starts in a transient scope of its own, so that it outlives the session
+that made it. On v2 the scope is delegated and the container lies inside it; systemd then knows it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import typing as t
+
+from ...model.errors import NexcageError
+from .. import store
+from . import cgroup, runtime
+
+SLICE = "nexcage.slice"
+SYSTEMD_SIGN = "/run/systemd/system"  # sd_booted(3)
+PROC = "/proc"
+_SCOPE_TIMEOUT = 10.0
+
+
+def systemd() -> bool:
+    """Whether systemd is PID 1."""
+    return os.path.isdir(SYSTEMD_SIGN)
+
+
+def path_for(identifier: str) -> str:
+    """The control group of a container, explicit, as runtimes differ in their defaults."""
+    if systemd() and cgroup.mode() == "v2":
+        return f"/{SLICE}/{_scope(identifier)}/container"
+    return f"/nexcage/{identifier}"
+
+
+def _scope(identifier: str) -> str:
+    return f"nexcage-{identifier}.scope"
+
+
+def creator(argv: list[str]) -> list[str]:
+    """The command that creates containers, from the plain runtime call.
+
+    crun refuses to create where the v2 tree beside v1 has controllers (hybrid); it does not look at
+    them in a mount namespace without that tree. No other of its commands needs this.
+    """
+    blocked = cgroup.mode() == "hybrid" and store.read_bytes(cgroup.ROOT + "/unified/cgroup.controllers")
+    if not blocked or not os.path.basename(argv[0]).startswith("crun"):
+        return argv
+    script = 'umount "$0" && exec "$@"'
+    view = [runtime.program("unshare"), "-m", "--propagation", "private", runtime.program("sh"), "-c", script]
+    return [*view, cgroup.ROOT + "/unified", *argv]
+
+
+def supervised(argv: list[str], path: str) -> list[str]:
+    """conmon's command line inside a scope of its own where systemd runs."""
+    if not systemd():
+        return argv
+    unit = _scope(_identifier(path))
+    options = ["--scope", "--quiet", "--collect", f"--slice={SLICE}", f"--unit={unit}", "--property=Delegate=yes"]
+    return [runtime.program("systemd-run"), *options, "--", *argv]
+
+
+def _identifier(path: str) -> str:
+    part = path.split("/")[-2] if path.endswith("/container") else path.rpartition("/")[2]
+    return part[len("nexcage-") : -len(".scope")] if part.endswith(".scope") else part
+
+
+def leave(pid: int, path: str) -> None:
+    """Take conmon, which waits on its start pipe, out of the caller's control groups.
+
+    Raises:
+        NexcageError: ``E_TIMEOUT`` where systemd made no scope.
+    """
+    if systemd():
+        _await_scope(pid, _scope(_identifier(path)))
+        if cgroup.mode() == "v2":  # a group with limits for its children must not hold processes itself
+            _join(f"{cgroup.ROOT}/{SLICE}/{_scope(_identifier(path))}/supervisor", pid)
+        return
+    if cgroup.mode() == "v2":
+        _join(cgroup.ROOT + "/nexcage/conmon", pid)
+        return
+    for controller, own in memberships(pid):
+        if own != "/" and controller:
+            _join(f"{cgroup.ROOT}/{controller}", pid)
+
+
+def memberships(pid: int) -> list[tuple[str, str]]:
+    """The groups of a process: (v1 controllers or hierarchy name, path); the v2 tree has no name."""
+    lines = (store.read_bytes(f"{PROC}/{pid}/cgroup") or b"").decode("utf-8", "replace").splitlines()
+    parts = [line.split(":", 2) for line in lines]
+    return [(part[1].replace("name=", ""), part[2]) for part in parts if len(part) == 3]
+
+
+def _join(folder: str, pid: int) -> None:
+    """Best effort: a container works with its conmon in any group."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with open(folder + "/cgroup.procs", "w", encoding="ascii") as handle:
+            handle.write(str(pid))
+    except OSError:
+        pass
+
+
+def _await_scope(pid: int, unit: str) -> None:
+    """systemd-run exposes no event for this; it takes some milliseconds once per start."""
+    deadline = time.monotonic() + _SCOPE_TIMEOUT
+    while not any(path.endswith("/" + unit) for _name, path in memberships(pid)):
+        if time.monotonic() > deadline or not os.path.isdir(f"{PROC}/{pid}"):
+            raise NexcageError("E_TIMEOUT", f"systemd made no scope {unit}", remedy="look at: journalctl -u " + unit)
+        time.sleep(0.001)
+
+
+def remove(path: str, kind: t.Optional[str] = None) -> None:
+    """Remove a container's empty groups in all hierarchies, deepest first; best effort, a busy one stays."""
+    kind = kind or cgroup.mode()
+    hierarchies = [name or "unified" for name, _own in memberships(os.getpid())]
+    places = [cgroup.ROOT] if kind == "v2" else [f"{cgroup.ROOT}/{name}" for name in hierarchies]
+    for place in places:
+        for folder, _folders, _files in os.walk(place + path, topdown=False):
+            try:
+                os.rmdir(folder)
+            except OSError:
+                break

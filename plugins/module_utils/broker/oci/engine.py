@@ -1,0 +1,118 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Containers on an OCI runtime, without a daemon: the one door to this package.
+
+What writes is imported where it is used, as a run that changes nothing should not compile it.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ...model.config import Layout
+from ...model.container import ContainerSpec
+from . import observe
+from .records import Places
+from .runtime import Runtime
+
+
+class OciEngine:
+    """One backend's containers.
+
+    All methods raise :class:`NexcageError`; a write that raises has changed nothing, or says what to do next.
+
+    Args:
+        layout: The user's folders on this host.
+        backend: The backend's name, such as ``crun-backend``; containers belong to it.
+        runtime: The runtime program's name, such as ``crun``.
+    """
+
+    def __init__(self, layout: Layout, backend: str, runtime: str) -> None:
+        self.places = Places(layout, backend)
+        self.runtime = Runtime(runtime, self.places.root)
+
+    # reads
+
+    def listing(self, names: t.Optional[list[str]] = None) -> list[dict[str, t.Any]]:
+        """The containers of this backend, or those of ``names`` that exist; one call of the runtime at most."""
+        return observe.listing(self.places, self.runtime, names)
+
+    def logs(self, name: str, tail: t.Optional[int] = None) -> list[dict[str, str]]:
+        """The last ``tail`` lines of a container's output: ``time``, ``stream``, ``text``."""
+        from . import logs
+
+        return logs.read(self.places, name, tail)
+
+    def features(self) -> dict[str, t.Any]:
+        """What runtime and host can: path, version, cgroup mode, overlay, and what is wrong."""
+        from . import features
+
+        return features.probe(self.places, self.runtime)
+
+    # writes
+
+    def create(
+        self, name: str, spec: ContainerSpec, secrets: t.Mapping[str, str], image: t.Optional[t.Mapping[str, t.Any]]
+    ) -> dict[str, str]:
+        """Make a container, created and not started; ``{"id": …}``."""
+        from . import lifecycle, staging
+
+        return lifecycle.create(self.places, self.runtime, staging.Request(name, spec, secrets, image))
+
+    def replace(
+        self, name: str, spec: ContainerSpec, secrets: t.Mapping[str, str], image: t.Optional[t.Mapping[str, t.Any]]
+    ) -> dict[str, str]:
+        """Make a container anew; the old one is stopped only when the new one stands created; ``{"id": …}``."""
+        from . import lifecycle, staging
+
+        return lifecycle.replace(self.places, self.runtime, staging.Request(name, spec, secrets, image))
+
+    def start(self, name: str) -> None:
+        """Start a created or stopped container."""
+        from . import lifecycle
+
+        lifecycle.start(self.places, self.runtime, name)
+
+    def stop(
+        self, name: str, signal: t.Optional[int] = None, timeout: t.Optional[float] = None, force: bool = False
+    ) -> None:
+        """Stop a container with its own or the given signal, and kill it after its own or the given seconds."""
+        from . import lifecycle
+
+        lifecycle.stop(self.places, name, signal, timeout, force)
+
+    def kill(self, name: str, signal: int) -> None:
+        """Send a signal to a running container."""
+        from . import lifecycle
+
+        lifecycle.kill(self.places, self.runtime, name, signal)
+
+    def delete(self, name: str) -> None:
+        """Remove a container with all its traces, running or not."""
+        from . import lifecycle
+
+        lifecycle.delete(self.places, name)
+
+    def pause(self, name: str) -> None:
+        """Freeze a running container."""
+        from . import lifecycle
+
+        lifecycle.pause(self.places, self.runtime, name)
+
+    def resume(self, name: str) -> None:
+        """Let a paused container go on."""
+        from . import lifecycle
+
+        lifecycle.resume(self.places, self.runtime, name)
+
+    def update(self, name: str, changes: t.Mapping[str, t.Any]) -> None:
+        """Change limits of a container, live where it runs."""
+        from . import update
+
+        update.apply(self.places, self.runtime, name, changes)
+
+    def exec(self, name: str, process: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+        """Run a command in a running container and return its exit code and output."""
+        from . import execution
+
+        return execution.run(self.places, self.runtime, name, process)

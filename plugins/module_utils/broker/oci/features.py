@@ -1,0 +1,80 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What runtime and host can, for health reports and for a refusal before anything changes."""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+
+from ...model.errors import NexcageError
+from . import cgroup, cgroup_control, records, rootfs, seccomp_profile
+from .runtime import Runtime, call, message, program
+
+LEAST = {"crun": (1, 0, 0), "runc": (1, 0, 0), "conmon": (2, 0, 26)}  # conmon: start pipe and --full-attach
+_VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
+
+
+def parse_version(text: str) -> t.Optional[tuple[int, int, int]]:
+    """The first version number in a program's own words, such as ``runc version 1.1.5+ds1``."""
+    found = _VERSION.search(text)
+    return (int(found[1]), int(found[2]), int(found[3] or 0)) if found else None
+
+
+def version(path: str) -> tuple[int, int, int]:
+    """What ``--version`` of a program says.
+
+    Raises:
+        NexcageError: ``E_BINARY`` where it says nothing of the kind.
+    """
+    answer = call([path, "--version"], timeout=10)
+    found = parse_version(answer.output.decode("utf-8", "replace"))
+    if answer.code != 0 or found is None:
+        raise NexcageError("E_BINARY", f"{path} --version tells no version: {message(answer.error)}", value=path)
+    return found
+
+
+def check(name: str) -> tuple[str, str]:
+    """Path and version of a program that is present and new enough.
+
+    Raises:
+        NexcageError: ``E_BINARY`` where it is missing, ``E_VERSION`` where it is too old.
+    """
+    path = program(name)
+    found = version(path)
+    text = ".".join(map(str, found))
+    least = LEAST.get(name)
+    if least is not None and found < least:
+        wanted = ".".join(map(str, least))
+        raise NexcageError(
+            "E_VERSION", f"{path} is version {text}", option=name, value=text, remedy=f"install {name} {wanted} or later"
+        )
+    return path, text
+
+
+def probe(places: records.Places, runtime: Runtime) -> dict[str, t.Any]:
+    """``runtime path version conmon cgroup_mode systemd overlay seccomp problems``; never raises for what is missing."""
+    problems: list[str] = []
+    result: dict[str, t.Any] = {"runtime": runtime.name, "path": None, "version": None, "conmon": None}
+    try:
+        result["path"], result["version"] = check(runtime.name)
+    except NexcageError as error:
+        problems.append(str(error))
+    try:
+        result["conmon"] = check("conmon")[1]
+    except NexcageError as error:
+        problems.append(str(error))
+    result["cgroup_mode"] = cgroup.mode()
+    result["cgroup_workaround"] = len(cgroup_control.creator([f"/{runtime.name}"])) > 1
+    result["systemd"] = cgroup_control.systemd()
+    result["overlay"] = rootfs.overlay_known()
+    result["seccomp"] = any(os.path.exists(path) for path in seccomp_profile.DEFAULT_PATHS)
+    if not result["overlay"]:
+        problems.append("the kernel shows no overlayfs; images are copied for every container")
+    if not result["seccomp"]:
+        problems.append("the default seccomp profile is missing; install the package containers-common")
+    if os.geteuid() != 0:
+        problems.append("containers need root; run the task with 'become: true'")
+    result["problems"] = problems
+    return result

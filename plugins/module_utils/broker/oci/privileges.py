@@ -1,0 +1,158 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Capabilities and resource limits, never more than the caller itself really has."""
+
+from __future__ import annotations
+
+import resource
+import typing as t
+
+from ...model.errors import NexcageError
+from .. import store
+
+PROC = "/proc"
+# capabilities(7); the position is the number
+NAMES = tuple(
+    (
+        "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
+        "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT "
+        "SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL "
+        "SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
+    ).split()
+)
+# podman's default set, containers-common 0.50 containers.conf(5) default_capabilities
+DEFAULT = (
+    "CHOWN DAC_OVERRIDE FOWNER FSETID KILL NET_BIND_SERVICE SETFCAP SETGID SETPCAP SETUID SYS_CHROOT".split()
+)
+_RLIMITS = tuple(
+    "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
+)
+_NUMBERS = {"locks": 10, "msgqueue": 12, "nice": 13, "rtprio": 14, "rttime": 15, "sigpending": 11}  # getrlimit(2)
+_INFINITY = 18446744073709551615  # the runtime specification's unsigned RLIM_INFINITY
+# What a container gets where the task says nothing, as far as the caller can give it; the values are podman's.
+_DEFAULT_RLIMITS = {"nofile": 1048576, "nproc": 4194304}
+
+
+def bounding() -> list[str]:
+    """The capabilities that the calling process can hand on: its bounding set."""
+    for line in (store.read_bytes(f"{PROC}/self/status") or b"").splitlines():
+        if line.startswith(b"CapBnd:"):
+            mask = int(line.split()[1], 16)
+            return [name for number, name in enumerate(NAMES) if mask >> number & 1]
+    return []
+
+
+def capabilities(
+    add: t.Sequence[str], drop: t.Sequence[str], privileged: bool, held: t.Optional[t.Sequence[str]] = None
+) -> list[str]:
+    """The container's capabilities, sorted, without ``CAP_``.
+
+    Args:
+        add: Canonical ``cap_add``; ``ALL`` means all that the caller has.
+        drop: Canonical ``cap_drop``; ``ALL`` leaves only what ``add`` names.
+        privileged: All that the caller has.
+        held: The caller's bounding set; read from the kernel where not given.
+
+    Raises:
+        NexcageError: ``E_INVALID`` for an unknown name, ``E_PRIVILEGE`` for one that the caller lacks.
+    """
+    own = set(bounding() if held is None else held)
+    for option, chosen in (("cap_add", add), ("cap_drop", drop)):
+        for name in chosen:
+            if name != "ALL" and name not in NAMES:
+                raise NexcageError("E_INVALID", "no such capability", option=option, value=name, remedy="see capabilities(7)")
+    for name in add:
+        if name != "ALL" and name not in own:
+            lacking(name)
+    granted = own if privileged or "ALL" in add else own.intersection(DEFAULT)
+    if "ALL" in drop:
+        granted = set()
+    return sorted((granted - set(drop)) | (set(add) - {"ALL"}))
+
+
+def lacking(name: str, option: str = "cap_add") -> t.NoReturn:
+    """Refuse a capability that the caller cannot hand on."""
+    raise NexcageError(
+        "E_PRIVILEGE",
+        f"the calling process does not have CAP_{name} itself and cannot hand it on",
+        option=option,
+        value=name,
+        remedy=f"leave CAP_{name} out, or run where the bounding set contains it (CapBnd in /proc/self/status)",
+    )
+
+
+def process_sets(granted: t.Sequence[str], added: t.Sequence[str], root: bool) -> dict[str, list[str]]:
+    """The five sets of the runtime specification.
+
+    The inheritable set is empty for root (CVE-2022-27649). A user other than root keeps the bounds but holds only what
+    the task added by name, as podman does.
+    """
+    bounds = ["CAP_" + name for name in granted]
+    if root:
+        return {"bounding": bounds, "effective": bounds, "permitted": bounds, "inheritable": [], "ambient": []}
+    held = ["CAP_" + name for name in granted if name in added]
+    return {"bounding": bounds, "effective": held, "permitted": held, "inheritable": held, "ambient": held}
+
+
+def rlimits(asked: t.Mapping[str, t.Sequence[int]]) -> list[dict[str, t.Any]]:
+    """The runtime specification's ``rlimits``: what was asked for, then the defaults.
+
+    Without explicit values the limits of whoever calls the runtime would leak into the container.
+
+    Args:
+        asked: Canonical ``ulimits``: name to soft and hard value, ``-1`` unlimited.
+
+    Raises:
+        NexcageError: ``E_INVALID`` or ``E_PRIVILEGE`` where the kernel would refuse the value.
+    """
+    may_raise = "SYS_RESOURCE" in bounding()
+    wanted = {name: (value[0], value[1]) for name, value in asked.items()}
+    for name, (soft, hard) in wanted.items():
+        _check_rlimit(name, soft, hard, may_raise)
+    for name, value in _DEFAULT_RLIMITS.items():
+        if name not in wanted:
+            most = _hard(name)
+            best = value if most < 0 else min(value, most)
+            wanted[name] = (best, best)
+    return [
+        {"type": "RLIMIT_" + name.upper(), "soft": _unsigned(soft), "hard": _unsigned(hard)}
+        for name, (soft, hard) in sorted(wanted.items())
+    ]
+
+
+def _unsigned(value: int) -> int:
+    return _INFINITY if value < 0 else value
+
+
+def _hard(name: str) -> int:
+    number = _NUMBERS.get(name)
+    if number is None:
+        number = t.cast(int, getattr(resource, "RLIMIT_" + name.upper()))
+    hard = resource.getrlimit(number)[1]
+    return -1 if hard == resource.RLIM_INFINITY else hard
+
+
+def _check_rlimit(name: str, soft: int, hard: int, may_raise: bool) -> None:
+    shown = f"{name}={soft}:{hard}"
+    if name not in _RLIMITS:
+        raise NexcageError("E_INVALID", "no such limit", option="ulimits", value=shown, remedy="use " + ", ".join(_RLIMITS))
+    if hard >= 0 and (soft < 0 or soft > hard):
+        raise NexcageError("E_INVALID", "the soft limit is above the hard limit", option="ulimits", value=shown)
+    ceiling = int(store.read_bytes(f"{PROC}/sys/fs/nr_open") or b"1048576") if name == "nofile" else -1
+    if ceiling >= 0 and (hard < 0 or hard > ceiling):
+        raise NexcageError(
+            "E_INVALID",
+            f"the kernel's own limit is {ceiling}",
+            option="ulimits",
+            value=shown,
+            remedy=f"use at most {ceiling}, or raise the sysctl fs.nr_open",
+        )
+    most = _hard(name)
+    if most >= 0 and (hard < 0 or hard > most) and not may_raise:
+        raise NexcageError(
+            "E_PRIVILEGE",
+            f"the calling process may set at most {most}, as it lacks CAP_SYS_RESOURCE",
+            option="ulimits",
+            value=shown,
+            remedy=f"use a hard limit of at most {most}, or run with CAP_SYS_RESOURCE",
+        )

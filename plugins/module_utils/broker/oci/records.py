@@ -1,0 +1,120 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the files of a container lie, and the reading of its record."""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+
+from ...model.config import Layout
+from ...model.container import SCHEMA_VERSION, check_name
+from ...model.errors import NexcageError
+from .. import store
+from . import process
+
+IDENTIFIER = re.compile(r"[0-9a-f]{16}")
+
+
+class Places:
+    """The folders of one backend; absolute paths.
+
+    ``containers`` and ``locks`` are common to all backends, as a name is unique over all of them.
+    """
+
+    __slots__ = ("backend", "conmon", "containers", "exits", "layout", "locks", "root")
+
+    def __init__(self, layout: Layout, backend: str) -> None:
+        self.layout = layout
+        self.backend = backend
+        self.containers = layout.state + "/containers"
+        self.root = f"{layout.runtime}/oci/{backend}"  # the runtime's private --root
+        self.exits = layout.runtime + "/exits"
+        self.conmon = layout.runtime + "/conmon"
+        self.locks = layout.runtime + "/locks"
+
+    def of(self, backend: str) -> Places:
+        """The folders of another backend of the same user."""
+        return Places(self.layout, backend)
+
+
+class Container(t.NamedTuple):
+    """One generation of one container on disk."""
+
+    name: str
+    id: str
+    folder: str
+    record: dict[str, t.Any]
+
+
+def names(places: Places) -> list[str]:
+    """The names that have a folder, sorted; half-made ones too."""
+    try:
+        return sorted(os.listdir(places.containers))
+    except FileNotFoundError:
+        return []
+
+
+def current_id(places: Places, name: str) -> t.Optional[str]:
+    """The id of the generation that counts, ``None`` where there is none."""
+    text = store.read_bytes(f"{places.containers}/{name}/current")
+    identifier = (text or b"").decode("ascii", "replace").strip()
+    return identifier if IDENTIFIER.fullmatch(identifier) else None
+
+
+def generations(places: Places, name: str) -> list[str]:
+    """The ids of all generations on disk, sorted."""
+    try:
+        return sorted(entry for entry in os.listdir(f"{places.containers}/{name}") if IDENTIFIER.fullmatch(entry))
+    except FileNotFoundError:
+        return []
+
+
+def read(places: Places, name: str, identifier: str) -> t.Optional[Container]:
+    """One generation with its record, ``None`` where it has none or the record is no record.
+
+    Raises:
+        NexcageError: ``E_STATE`` where a later version of the collection wrote it.
+    """
+    folder = f"{places.containers}/{name}/{identifier}"
+    try:
+        record = store.read_json(folder + "/record.json")
+    except NexcageError:
+        record = None
+    if not isinstance(record, dict) or record.get("id") != identifier:
+        return None
+    if record.get("schema_version", 0) > SCHEMA_VERSION:
+        raise NexcageError(
+            "E_STATE",
+            f"{folder}/record.json has schema version {record['schema_version']}, this collection knows {SCHEMA_VERSION}",
+            remedy="use the newer collection that wrote it",
+        )
+    return Container(name, identifier, folder, record)
+
+
+def find(places: Places, name: str) -> t.Optional[Container]:
+    """The current generation of a container over all backends, ``None`` where there is none."""
+    check_name(name)
+    identifier = current_id(places, name)
+    return read(places, name, identifier) if identifier else None
+
+
+def process_file(places: Places, identifier: str) -> str:
+    """The file with boot id, pids and start times of the last run."""
+    return f"{places.conmon}/{identifier}/process.json"
+
+
+def last_process(places: Places, identifier: str) -> dict[str, t.Any]:
+    """What is known of the container's last process in this boot; empty where nothing is.
+
+    Keys: ``boot_id``, ``pid``, ``start_time``, ``conmon_pid``, ``conmon_start_time``, ``started``
+    (ISO 8601, ``None`` before the first start).
+    """
+    try:
+        facts = store.read_json(process_file(places, identifier))
+    except NexcageError:
+        return {}
+    if not isinstance(facts, dict) or facts.get("boot_id") != process.boot_id():
+        return {}
+    return facts

@@ -1,0 +1,155 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The runtime's command line: where the program is, how it is called, what it answered."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import subprocess
+import typing as t
+
+from ...model.errors import NexcageError
+
+# Absolute and root's own: nothing of the caller's PATH decides what runs.
+FOLDERS = ("/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/usr/libexec/podman", "/bin", "/sbin")
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+TIMEOUT = 60.0  # seconds, for one call that normally takes 3 to 25 ms
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_NOISE = re.compile(r'^(?:time="[^"]*" level=\w+ msg=|\d{4}-\d\d-\d\dT[\d:.]+Z:\s*)')
+
+
+class Answer(t.NamedTuple):
+    """What a call ended with: exit code, standard output, error text."""
+
+    code: int
+    output: bytes
+    error: str
+
+
+def program(name: str) -> str:
+    """The absolute path of a program in the system's folders.
+
+    Raises:
+        NexcageError: ``E_INVALID`` for a name that is a path, ``E_BINARY`` where it is missing or
+            where somebody other than root could have put it there.
+    """
+    if not _NAME.fullmatch(name):
+        raise NexcageError("E_INVALID", f"{name!r} is not the name of a program")
+    for folder in FOLDERS:
+        path = f"{folder}/{name}"
+        try:
+            facts = os.stat(path)
+        except OSError:
+            continue
+        if not stat.S_ISREG(facts.st_mode) or not facts.st_mode & 0o111:
+            continue
+        if facts.st_uid != 0 or facts.st_mode & 0o022:
+            raise NexcageError(
+                "E_BINARY", f"{path} can be changed by others than root", remedy=f"chown root {path}; chmod go-w {path}"
+            )
+        return path
+    raise NexcageError("E_BINARY", f"{name} is not installed (looked in {', '.join(FOLDERS)})", value=name)
+
+
+def message(text: str) -> str:
+    """The runtime's own words without time stamp and level, the last five lines at most."""
+    lines = [_NOISE.sub("", line).strip().strip('"').replace('\\"', '"') for line in text.splitlines()]
+    return "; ".join([line for line in lines if line][-5:]) or "no message"
+
+
+def call(argv: list[str], timeout: float = TIMEOUT) -> Answer:
+    """Run a short-lived program to its end and return what it said.
+
+    Raises:
+        NexcageError: ``E_TIMEOUT``; the program was killed.
+    """
+    with subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+        cwd="/",
+    ) as child:
+        try:
+            output, error = child.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            raise NexcageError("E_TIMEOUT", f"{argv[0]} did not end within {timeout:g} s", value=argv[0]) from None
+        return Answer(child.returncode, output, error.decode("utf-8", "replace"))
+
+
+class Runtime:
+    """One OCI runtime with its private root.
+
+    Args:
+        name: The program, such as ``crun``.
+        root: Its ``--root``: absolute, as crun resolves a relative one differently per command.
+    """
+
+    __slots__ = ("_path", "name", "root")
+
+    def __init__(self, name: str, root: str) -> None:
+        self.name = name
+        self.root = root
+        self._path = ""
+
+    @property
+    def path(self) -> str:
+        """The program's absolute path.
+
+        Raises:
+            NexcageError: ``E_BINARY``.
+        """
+        if not self._path:
+            self._path = program(self.name)
+        return self._path
+
+    def argv(self, *arguments: str) -> list[str]:
+        """The command line of one call."""
+        return [self.path, "--root", self.root, *arguments]
+
+    def call(self, *arguments: str, timeout: float = TIMEOUT) -> Answer:
+        """Run one command that leaves nothing running behind it."""
+        return call(self.argv(*arguments), timeout)
+
+    def check(self, *arguments: str) -> bytes:
+        """Run one command that has to succeed, and return its output.
+
+        Raises:
+            NexcageError: ``E_RUNTIME`` with the runtime's words.
+        """
+        answer = self.call(*arguments)
+        if answer.code != 0:
+            raise NexcageError("E_RUNTIME", f"{self.name} {arguments[0]}: {message(answer.error)}")
+        return answer.output
+
+    def entries(self) -> dict[str, dict[str, t.Any]]:
+        """What the runtime knows, by id; no call where it has never had a container.
+
+        Raises:
+            NexcageError: ``E_BINARY``, ``E_TIMEOUT`` or ``E_RUNTIME``.
+        """
+        try:
+            if not os.listdir(self.root):
+                return {}
+        except FileNotFoundError:
+            return {}
+        output = self.check("list", "-f", "json")
+        try:
+            return {entry["id"]: entry for entry in json.loads(output) or []}
+        except (ValueError, TypeError, KeyError) as error:
+            raise NexcageError("E_RUNTIME", f"{self.name} list: unexpected answer ({error})") from error
+
+    def status(self, identifier: str) -> str:
+        """The status the runtime gives one container: created, running, paused or stopped; empty where unknown."""
+        if not os.path.isdir(f"{self.root}/{identifier}"):
+            return ""
+        answer = self.call("state", "--", identifier)
+        try:
+            return str(json.loads(answer.output)["status"]) if answer.code == 0 else ""
+        except (ValueError, TypeError, KeyError):
+            return ""

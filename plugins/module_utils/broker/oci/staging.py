@@ -1,0 +1,179 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Making a new generation of a container beside whatever is there, up to the runtime's "created"."""
+
+from __future__ import annotations
+
+import os
+import time
+import typing as t
+
+from ...model.container import SCHEMA_VERSION, ContainerSpec, mask
+from ...model.errors import NexcageError
+from .. import store
+from . import bundle, cgroup_control, conmon, records, removal, rootfs
+from .observe import timestamp
+from .runtime import Runtime
+
+KEY_LENGTH = 32
+
+
+def host_key(places: records.Places) -> bytes:
+    """The host's own key for what must be compared but not read; made at its first use.
+
+    Raises:
+        NexcageError: ``E_STATE`` where it is damaged, ``E_SPACE``.
+    """
+    path = places.layout.state + "/host.key"
+    key = store.read_bytes(path)
+    if key is None:
+        store.ensure_folder(places.layout.state)
+        with store.Lock(places.locks + "/.host.key", 10, f"pid {os.getpid()}: make the host key"):
+            key = store.read_bytes(path)
+            if key is None:
+                key = os.urandom(KEY_LENGTH)
+                store.atomic_write(path, key)
+    if len(key) != KEY_LENGTH:
+        raise NexcageError("E_STATE", f"{path} is damaged", remedy="restore it, or remove it and recreate the containers")
+    return key
+
+
+def recorded_spec(spec: ContainerSpec, secrets: t.Mapping[str, str], key: bytes) -> ContainerSpec:
+    """What may lie on disk: the spec with every secret as its HMAC."""
+    names = {**(spec.get("secret_env") or {}), **secrets}
+    if not names:
+        return spec
+    return ContainerSpec({**spec.values, "secret_env": {name: mask(value, key) for name, value in names.items()}})
+
+
+class Request(t.NamedTuple):
+    """A container to be made."""
+
+    name: str
+    spec: ContainerSpec
+    secrets: t.Mapping[str, str]
+    image: t.Optional[t.Mapping[str, t.Any]]
+
+
+def stage(places: records.Places, tool: Runtime, request: Request, step: str) -> records.Container:
+    """Make a generation; on any error nothing of it stays.
+
+    Args:
+        places: The backend's folders.
+        tool: The backend's runtime.
+        request: What to make.
+        step: ``create`` or ``replace``, for the names of checkpoints.
+
+    Raises:
+        NexcageError: Naming option, value and remedy.
+    """
+    identifier = os.urandom(8).hex()
+    folder = f"{places.containers}/{request.name}/{identifier}"
+    origin = bundle.source(request.spec, request.image)
+    spec = recorded_spec(request.spec, request.secrets, host_key(places))
+    plan = bundle.Plan(request.name, identifier, folder, cgroup_control.path_for(identifier), spec.seal(host_key(places)))
+    config = bundle.render(plan, request.spec, _clear(request), origin)  # every refusal of a value comes from here
+    if not tool.path or not os.path.isdir(origin.lower):
+        raise NexcageError("E_IMAGE", f"the unpacked image {origin.lower} is missing", option="image", value=request.spec.get("image"))
+    container = records.Container(request.name, identifier, folder, _record(places, tool, request, plan, origin, spec))
+    try:
+        _fill(places, tool, container, config, bundle.own_files(request.spec, plan), step)
+    except BaseException:
+        _undo(places, container)
+        raise
+    return container
+
+
+def _clear(request: Request) -> dict[str, str]:
+    """The secrets' clear values; a masked one must never become the value itself."""
+    missing = [name for name in request.spec.get("secret_env") or {} if name not in request.secrets]
+    if missing:
+        raise NexcageError("E_INVALID", f"the value of {', '.join(sorted(missing))} is not given", option="secret_env", remedy="give the values")
+    return dict(request.secrets)
+
+
+def _record(
+    places: records.Places, tool: Runtime, request: Request, plan: bundle.Plan, origin: bundle.Source, spec: ContainerSpec
+) -> dict[str, t.Any]:
+    signal_number = request.spec.get("stop_signal")
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": request.name,
+        "id": plan.id,
+        "backend": places.backend,
+        "runtime": tool.name,
+        "created": timestamp(time.time()),
+        "image": request.spec.get("image"),
+        "image_digest": origin.digest,
+        "cgroup": plan.cgroup,
+        "rootfs": {"kind": "overlay", "lower": origin.lower},
+        "stop_signal": signal_number if signal_number is not None else _image_signal(origin.image),
+        "stop_timeout": request.spec.get("stop_timeout") if request.spec.get("stop_timeout") is not None else 10,
+        "spec": spec.values,
+    }
+
+
+def _image_signal(image: t.Mapping[str, t.Any]) -> int:
+    """The image's ``StopSignal``, a number or a name with or without ``SIG``; TERM where it has none."""
+    import signal
+
+    text = str(image.get("StopSignal") or "TERM").upper()
+    if text.isdigit():
+        return int(text)
+    name, _, offset = text.replace("SIG", "", 1).partition("+")
+    base = getattr(signal, "SIG" + name, signal.SIGTERM)
+    return int(base) + (int(offset) if offset.isdigit() else 0)
+
+
+def _fill(
+    places: records.Places, tool: Runtime, container: records.Container, config: dict[str, t.Any], files: dict[str, str], step: str
+) -> None:
+    folder = container.folder
+    try:
+        store.ensure_folder(os.path.dirname(folder))
+        os.mkdir(folder, 0o700)
+        store.checkpoint(step + ":folder")
+        # The record comes first: from here on a healing run knows what this is.
+        store.write_json(folder + "/record.json", container.record, sync=False)
+        store.checkpoint(step + ":recorded")
+        kind = rootfs.prepare(folder, container.record["rootfs"]["lower"])
+        store.checkpoint(step + ":mounted")
+        if kind != container.record["rootfs"]["kind"]:
+            container.record["rootfs"]["kind"] = kind
+            store.write_json(folder + "/record.json", container.record, sync=False)
+        for name, text in files.items():
+            store.atomic_write(f"{folder}/{name}", text.encode(), mode=0o644, sync=False)
+        store.write_json(folder + "/config.json", config, sync=False)
+    except OSError as error:
+        raise store.failure(error, "the container's folder cannot be filled") from error
+    store.checkpoint(step + ":bundle")
+    conmon.create(places, container, tool, meanwhile=lambda: sync(folder))
+
+
+def sync(folder: str) -> None:
+    """Let record and bundle survive a power cut; done while the runtime works, so that it costs no time."""
+    for name in ("hosts", "hostname", "resolv.conf", "config.json", "record.json"):
+        descriptor = os.open(f"{folder}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    store.sync_folder(folder)
+
+
+def _undo(places: records.Places, container: records.Container) -> None:
+    """Best effort after an error; what cannot be undone now is undone by the next call."""
+    try:
+        removal.discard(places, container)
+        removal.erase(container.folder)
+        os.rmdir(os.path.dirname(container.folder))
+    except (NexcageError, OSError):
+        pass
+
+
+def commit(places: records.Places, container: records.Container) -> None:
+    """Make a staged generation the one that counts: one rename, on disk when this returns."""
+    base = f"{places.containers}/{container.name}"
+    store.atomic_write(base + "/current", (container.id + "\n").encode())
+    store.sync_folder(base)
+    store.sync_folder(places.containers)

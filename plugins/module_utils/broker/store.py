@@ -1,0 +1,192 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Small files that are old or new and never half, and the lock that keeps two runs apart."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import threading
+import time
+import typing as t
+
+from ..model.errors import NexcageError
+
+TEMPORARY_SUFFIX = ".tmp"
+_LOCK_STEPS = (0.002, 0.005, 0.01, 0.02, 0.05)  # seconds between two attempts; the last one repeats
+
+# A test sets this to a function that is called with the name of every step of a write.
+CHECKPOINT: t.Optional[t.Callable[[str], None]] = None
+
+
+def checkpoint(step: str) -> None:
+    """Mark one step of a write, such as ``create:mounted``; tests kill the process here."""
+    if CHECKPOINT is not None:
+        CHECKPOINT(step)
+
+
+def failure(error: OSError, what: str) -> NexcageError:
+    """The refusal that stands for an operating system error: ``E_SPACE`` for a full disk, else ``E_STATE``."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return NexcageError("E_SPACE" if full else "E_STATE", f"{what}: {error.strerror or error}", value=error.filename)
+
+
+def ensure_folder(path: str) -> None:
+    """Make ``path`` and what is missing above it, for the owner alone (0700).
+
+    Raises:
+        NexcageError: ``E_SPACE`` or ``E_STATE``.
+    """
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise failure(error, f"the folder {path} cannot be made") from error
+
+
+def atomic_write(path: str, data: bytes, mode: int = 0o600, sync: bool = True) -> None:
+    """Put ``data`` into ``path`` so that a reader, now or after a crash, sees the old or the new content.
+
+    Args:
+        path: The file; its folder exists.
+        data: The whole new content.
+        mode: Permission bits of the new file.
+        sync: Also survive a power cut. ``False`` for what is worthless after one.
+
+    Raises:
+        NexcageError: ``E_SPACE`` or ``E_STATE``; the old content is still there.
+    """
+    temporary = f"{path}.{os.getpid()}-{threading.get_ident()}{TEMPORARY_SUFFIX}"
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        try:
+            os.fchmod(descriptor, mode)
+            _write_all(descriptor, data)
+            if sync:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, path)
+    except OSError as error:
+        remove(temporary)
+        raise failure(error, f"{path} cannot be written") from error
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def sync_folder(path: str) -> None:
+    """Make the names in a folder, such as a rename just done, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: str) -> None:
+    """Remove a file; one that is not there is fine."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def read_bytes(path: str) -> t.Optional[bytes]:
+    """The whole content of a small file, ``None`` where there is no such file."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        data = os.read(descriptor, 65536)
+        if len(data) < 65536:
+            return data
+        parts = [data]
+        while data:
+            data = os.read(descriptor, 1 << 20)
+            parts.append(data)
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
+
+
+def read_json(path: str) -> t.Any:
+    """The JSON value in ``path``, ``None`` where there is no such file.
+
+    Raises:
+        NexcageError: ``E_STATE`` where the file is there and is no JSON.
+    """
+    data = read_bytes(path)
+    if data is None:
+        return None
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise NexcageError("E_STATE", f"{path} is damaged: {error}") from error
+
+
+def write_json(path: str, value: t.Any, mode: int = 0o600, sync: bool = True) -> None:
+    """:func:`atomic_write` of a JSON-able value."""
+    atomic_write(path, json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8"), mode, sync)
+
+
+class Lock:
+    """An exclusive lock between processes, for a ``with`` block.
+
+    The kernel gives it up when its holder ends in whatever way. The file says who holds it.
+
+    Args:
+        path: The lock file; made, with its folder, where missing.
+        timeout: Seconds to wait for another holder.
+        holder: One line that tells an operator who holds it, such as ``pid 4711: start web``.
+
+    Raises:
+        NexcageError: ``E_LOCKED`` with the holder's description.
+    """
+
+    def __init__(self, path: str, timeout: float, holder: str) -> None:
+        self.path = path
+        self.timeout = timeout
+        self.holder = holder
+        self.discard = False  # set it to remove the file at the end, where its subject is gone
+        self._descriptor = -1
+
+    def __enter__(self) -> Lock:
+        """Wait for the lock and take it."""
+        ensure_folder(os.path.dirname(self.path))
+        deadline = time.monotonic() + self.timeout
+        attempt = 0
+        while not self._attempt():
+            if time.monotonic() >= deadline:
+                held_by = (read_bytes(self.path) or b"somebody unknown").decode("utf-8", "replace").strip()
+                raise NexcageError("E_LOCKED", f"still locked after {self.timeout:g} s by {held_by}", value=self.path)
+            time.sleep(_LOCK_STEPS[min(attempt, len(_LOCK_STEPS) - 1)])
+            attempt += 1
+        return self
+
+    def _attempt(self) -> bool:
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            same = os.path.samestat(os.fstat(descriptor), os.stat(self.path))  # not one just discarded
+        except (BlockingIOError, FileNotFoundError):
+            same = False
+        if not same:
+            os.close(descriptor)
+            return False
+        self._descriptor = descriptor
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, self.holder.encode("utf-8", "replace"), 0)
+        return True
+
+    def __exit__(self, *_exception: object) -> None:
+        """Give the lock up."""
+        if self.discard:
+            remove(self.path)
+        os.close(self._descriptor)
+        self._descriptor = -1
