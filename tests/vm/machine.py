@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -28,8 +30,10 @@ class MachineError(Exception):
     """The guest could not be built, did not come up or did not answer."""
 
 
-def _nice() -> None:
+def humble() -> None:
+    """In a new process: leave the processor to others, and end when the parent does."""
     os.nice(10)
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def install_tools() -> None:
@@ -75,12 +79,12 @@ def base_image(cache: Path, suite: str) -> tuple[Path, float]:
     begin = time.monotonic()
     cache.mkdir(parents=True, exist_ok=True)
     (cache / ".gitignore").write_text("*\n", encoding="ascii")
-    unfinished = cache / f"{folder.name}.unfinished"
+    unfinished = cache / f"unfinished-{folder.name}"
     shutil.rmtree(unfinished, ignore_errors=True)
     subprocess.run(
         [str(HERE / "build-guest"), str(unfinished)],
         env=dict(os.environ, SUITE=suite, LC_ALL="C.UTF-8"),
-        preexec_fn=_nice,
+        preexec_fn=humble,
         check=True,
     )
     unfinished.rename(folder)
@@ -132,9 +136,7 @@ class Machine:
         begin = time.monotonic()
         self.port = free_port()
         self.boots += 1
-        self._emulator = subprocess.Popen(
-            self._command(), stdin=subprocess.DEVNULL, preexec_fn=_nice, start_new_session=True
-        )
+        self._emulator = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, preexec_fn=humble, start_new_session=True)
         self.wait(timeout)
         return time.monotonic() - begin
 
@@ -167,9 +169,7 @@ class Machine:
             "-o", "ConnectTimeout=30",
         ]  # fmt: skip
 
-    def ssh(
-        self, command: str, user: str = "root", check: bool = True, timeout: float = 300
-    ) -> subprocess.CompletedProcess[str]:
+    def ssh(self, command: str, user: str = "root", check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         """Run a shell command in the guest in a session of its own."""
         result = subprocess.run(
             ["ssh", *self.ssh_options(), "-p", str(self.port), f"{user}@127.0.0.1", command],
@@ -192,6 +192,10 @@ class Machine:
                 return time.monotonic() - begin
             time.sleep(0.3)
         raise MachineError("the guest did not reboot")
+
+    def running(self) -> bool:
+        """Whether the emulator lives."""
+        return self._emulator is not None and self._emulator.poll() is None
 
     def power_cut(self) -> None:
         """Kill the emulator's own process, as if the plug were pulled."""
