@@ -59,6 +59,7 @@ def take_pipes(system: System) -> tuple[int, int]:
     null = calls.open("/dev/null", calls.O_RDWR)
     calls.dup2(null, 0)
     calls.dup2(2, 1)
+    sys.stdout = sys.stderr  # which writes out every line at once
     try:
         others = [int(name) for name in calls.listdir("/proc/self/fd")]
     except OSError:

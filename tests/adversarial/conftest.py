@@ -1,0 +1,85 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Workers for hostile plugins: locked ones, and for the control run ones with the lock-down off."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import typing as t
+
+import pytest
+from ansible_collections.nexcage.backends.plugins.module_utils.worker import bundle, launch
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.sandbox import PRELOADABLE, Limits
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.spawn import Worker
+
+PLUGIN = pathlib.Path(__file__).parent.joinpath("hostile_plugin.py").read_text(encoding="utf-8").replace("nexcage-machine", os.uname().machine)
+LIMITS = Limits(memory=128 << 20, cpu=1, descriptors=200, timeout=10.0)
+
+# What the control run puts in the place of each step. No filter, no limits, no other user, nothing closed.
+LOCKDOWN_OFF = """
+
+def take_pipes(system):
+    return system.os.dup(0), system.os.dup(1)
+
+def limit(system, limits):
+    return "control run"
+
+def drop_identity(system, uid, gid):
+    return "control run"
+
+def follow_parent(system, parent):
+    return "control run"
+
+def renounce(system):
+    return "control run"
+
+def filter_calls(system):
+    return "control run"
+"""
+
+
+def start_locked() -> Worker:
+    worker = Worker(LIMITS, required="standard")
+    worker.start(preload=PRELOADABLE)
+    assert worker.sandbox.tier == "standard"
+    worker.load("hostile", {"plugin.py": PLUGIN})
+    return worker
+
+
+def switch_off(patch: pytest.MonkeyPatch) -> None:
+    """Let every later worker be one without a lock-down, that inherits environment and descriptors."""
+    original, popen = bundle.source, subprocess.Popen
+
+    def source(name: str) -> str:
+        return original(name) + (LOCKDOWN_OFF if name == "worker.lockdown" else "")
+
+    def leaky(arguments: list[str], **options: t.Any) -> subprocess.Popen[bytes]:
+        return popen(arguments, **{**options, "env": dict(os.environ), "close_fds": False})
+
+    patch.setattr(bundle, "source", source)
+    patch.setattr(launch.subprocess, "Popen", leaky)
+
+
+def start_control(patch: pytest.MonkeyPatch) -> Worker:
+    switch_off(patch)
+    worker = Worker(LIMITS, required="process")
+    worker.start(preload=PRELOADABLE)
+    assert (worker.sandbox.tier, worker.sandbox.layers) == ("process", ())
+    worker.load("hostile", {"plugin.py": PLUGIN})
+    return worker
+
+
+@pytest.fixture
+def locked() -> t.Iterator[Worker]:
+    worker = start_locked()
+    yield worker
+    worker.close()
+
+
+@pytest.fixture
+def control(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Worker]:
+    worker = start_control(monkeypatch)
+    yield worker
+    worker.close()
