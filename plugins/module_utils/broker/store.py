@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -18,7 +19,7 @@ TEMPORARY_SUFFIX = ".tmp"
 _LOCK_STEPS = (0.002, 0.005, 0.01, 0.02, 0.05)  # seconds between two attempts; the last one repeats
 
 # A test sets this to a function that is called with the name of every step of a write.
-CHECKPOINT: t.Optional[t.Callable[[str], None]] = None
+CHECKPOINT: t.Callable[[str], None] | None = None
 
 
 def checkpoint(step: str) -> None:
@@ -90,13 +91,11 @@ def sync_folder(path: str) -> None:
 
 def remove(path: str) -> None:
     """Remove a file; one that is not there is fine."""
-    try:
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        pass
 
 
-def read_bytes(path: str) -> t.Optional[bytes]:
+def read_bytes(path: str) -> bytes | None:
     """The whole content of a small file, ``None`` where there is no such file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

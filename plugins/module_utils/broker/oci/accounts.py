@@ -21,7 +21,7 @@ class User(t.NamedTuple):
     uid: int
     gid: int
     groups: list[int]
-    home: t.Optional[str]
+    home: str | None
 
 
 def open_inside(root: str, path: str) -> int:
@@ -100,9 +100,7 @@ def resolve(root: str, user: str, groups: t.Sequence[str]) -> User:
     accounts = _entries(root, "etc/passwd", 6)
     found = _lookup(accounts, name or "0")
     if found is None and not _number(name or "0"):
-        raise NexcageError(
-            "E_INVALID", "the image's /etc/passwd has no such user", option="user", value=user, remedy="use a number, or another name"
-        )
+        raise NexcageError("E_INVALID", "the image's /etc/passwd has no such user", option="user", value=user, remedy="use a number, or another name")
     uid = int(found[2]) if found else int(name or "0")
     gid = int(found[3]) if found and found[3].isdigit() else 0
     table = _entries(root, "etc/group", 3)
@@ -118,10 +116,11 @@ def _number(text: str) -> bool:
     return text.isascii() and text.isdigit() and int(text) < 1 << 32
 
 
-def _lookup(table: list[list[str]], wanted: str) -> t.Optional[list[str]]:
-    by_name = [line for line in table if line[0] == wanted]
-    by_number = [line for line in table if _number(wanted) and int(line[2]) == int(wanted)]
-    return (by_name + by_number + [None])[0]  # type: ignore[list-item]
+def _lookup(table: list[list[str]], wanted: str) -> list[str] | None:
+    for line in table:
+        if line[0] == wanted:
+            return line
+    return next((line for line in table if _number(wanted) and int(line[2]) == int(wanted)), None)
 
 
 def _group(table: list[list[str]], wanted: str, option: str, value: str) -> int:
@@ -130,6 +129,4 @@ def _group(table: list[list[str]], wanted: str, option: str, value: str) -> int:
         return int(found[2])
     if _number(wanted):
         return int(wanted)
-    raise NexcageError(
-        "E_INVALID", f"the image's /etc/group has no group {wanted}", option=option, value=value, remedy="use a number, or another name"
-    )
+    raise NexcageError("E_INVALID", f"the image's /etc/group has no group {wanted}", option=option, value=value, remedy="use a number, or another name")

@@ -35,11 +35,11 @@ class Source(t.NamedTuple):
 
     lower: str
     image: t.Mapping[str, t.Any]
-    template: t.Optional[dict[str, t.Any]]
-    digest: t.Optional[str]
+    template: dict[str, t.Any] | None
+    digest: str | None
 
 
-def source(spec: ContainerSpec, image: t.Optional[t.Mapping[str, t.Any]]) -> Source:
+def source(spec: ContainerSpec, image: t.Mapping[str, t.Any] | None) -> Source:
     """Where the files and the defaults come from.
 
     Args:
@@ -54,7 +54,7 @@ def source(spec: ContainerSpec, image: t.Optional[t.Mapping[str, t.Any]]) -> Sou
         if image is None:
             raise NexcageError("E_INVALID", "neither image nor bundle is given", option="image", remedy="give one of them")
         config = image.get("config") or {}
-        inner = config.get("config") if isinstance(config.get("config"), dict) else config
+        inner: dict[str, t.Any] = config["config"] if isinstance(config.get("config"), dict) else config
         return Source(str(image["path"]), inner, None, image.get("digest"))
     _trusted(path)
     template = _bundle_config(path)
@@ -232,9 +232,7 @@ def arguments(spec: ContainerSpec, image: t.Mapping[str, t.Any], otherwise: t.Se
     return line
 
 
-def environment(
-    spec: ContainerSpec, secrets: t.Mapping[str, str], image: t.Mapping[str, t.Any], base: t.Sequence[str], home: t.Optional[str]
-) -> list[str]:
+def environment(spec: ContainerSpec, secrets: t.Mapping[str, str], image: t.Mapping[str, t.Any], base: t.Sequence[str], home: str | None) -> list[str]:
     """``NAME=value`` lines: defaults, then the image's, then the task's, then the secrets."""
     lines = [PATH, "container=oci", *base, *(image.get("Env") or [])]
     merged = {name: value for name, _, value in (line.partition("=") for line in lines)}
@@ -242,8 +240,8 @@ def environment(
         merged.setdefault("HOME", home)
     merged.update(spec.get("env") or {})
     merged.update(secrets)
-    for name in merged:
-        if not name or "=" in name or "\0" in name or "\0" in merged[name]:
+    for name, value in merged.items():
+        if not name or "=" in name or "\0" in name or "\0" in value:
             raise NexcageError("E_INVALID", "not the name of an environment variable", option="env", value=name)
     return [f"{name}={value}" for name, value in merged.items()]
 

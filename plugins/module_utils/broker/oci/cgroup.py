@@ -78,7 +78,7 @@ def limits(path: str, kind: str, recorded: t.Mapping[str, t.Any]) -> dict[str, t
     return {name: value for name, value in found.items() if value is not None and value != ""}
 
 
-def _number(text: str) -> t.Optional[int]:
+def _number(text: str) -> int | None:
     if text == "max":
         return UNLIMITED
     if not text or not text.lstrip("-").isdigit():
@@ -87,7 +87,7 @@ def _number(text: str) -> t.Optional[int]:
     return UNLIMITED if value >= _NO_LIMIT else value
 
 
-def _quota(quota: str, period: str) -> t.Optional[int]:
+def _quota(quota: str, period: str) -> int | None:
     value, length = _number(quota), _number(period)
     if value is None or not length or value < 0:
         return value
@@ -137,7 +137,7 @@ def weights(shares: int) -> tuple[int, int]:
     return line, math.ceil(10 ** ((exponent * exponent + 125 * exponent) / 612 - 7 / 34))
 
 
-def _shares(weight: t.Optional[int], recorded: t.Any) -> t.Optional[int]:
+def _shares(weight: int | None, recorded: t.Any) -> int | None:
     if weight is None:
         return None
     if isinstance(recorded, int) and weight in weights(recorded):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import time
-import typing as t
 
 from ...model.errors import NexcageError
 from .. import store
@@ -111,7 +110,24 @@ def _await_scope(pid: int, unit: str) -> None:
         time.sleep(0.001)
 
 
-def remove(path: str, kind: t.Optional[str] = None) -> None:
+def write(path: str, controller: str, file: str, text: str) -> None:
+    """Set one value of a group; a group or file that is not there is fine, the caller reads back what matters."""
+    try:
+        with open(f"{cgroup.folder(path, controller, cgroup.mode())}/{file}", "w", encoding="ascii") as handle:
+            handle.write(text)
+    except OSError:
+        pass
+
+
+def thaw(path: str) -> None:
+    """Let a paused group run, without the runtime; a frozen process of v1 does not even die."""
+    if cgroup.mode() == "v2":
+        write(path, "", "cgroup.freeze", "0")
+    else:
+        write(path, "freezer", "freezer.state", "THAWED")
+
+
+def remove(path: str, kind: str | None = None) -> None:
     """Remove a container's empty groups in all hierarchies, deepest first; best effort, a busy one stays."""
     kind = kind or cgroup.mode()
     hierarchies = [name or "unified" for name, _own in memberships(os.getpid())]

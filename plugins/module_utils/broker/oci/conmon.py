@@ -97,9 +97,7 @@ def create(
     return _record(places, container.id, pid)
 
 
-def _spawn(
-    places: records.Places, container: records.Container, tool: runtime.Runtime, pipes: tuple[int, int]
-) -> subprocess.Popen[bytes]:
+def _spawn(places: records.Places, container: records.Container, tool: runtime.Runtime, pipes: tuple[int, int]) -> subprocess.Popen[bytes]:
     line = cgroup_control.supervised(argv(places, container, tool), container.record["cgroup"])
     environment = {**runtime.ENVIRONMENT, "_OCI_SYNCPIPE": str(pipes[0]), "_OCI_STARTPIPE": str(pipes[1])}
     return subprocess.Popen(
@@ -133,6 +131,8 @@ def _answer(descriptor: int, name: str) -> int:
         raise NexcageError("E_RUNTIME", f"conmon ended without an answer from {name}") from None
     if pid <= 0:
         words = runtime.message(str(answer.get("message", "")))
+        if "executable file" in words:
+            raise NexcageError("E_INVALID", words, option="command", remedy="name a program that is in the image")
         raise NexcageError("E_RUNTIME", f"{name} create: {words}")
     return pid
 

@@ -33,11 +33,11 @@ class OciEngine:
 
     # reads
 
-    def listing(self, names: t.Optional[list[str]] = None) -> list[dict[str, t.Any]]:
+    def listing(self, names: list[str] | None = None) -> list[dict[str, t.Any]]:
         """The containers of this backend, or those of ``names`` that exist; one call of the runtime at most."""
         return observe.listing(self.places, self.runtime, names)
 
-    def logs(self, name: str, tail: t.Optional[int] = None) -> list[dict[str, str]]:
+    def logs(self, name: str, tail: int | None = None) -> list[dict[str, str]]:
         """The last ``tail`` lines of a container's output: ``time``, ``stream``, ``text``."""
         from . import logs
 
@@ -49,19 +49,27 @@ class OciEngine:
 
         return features.probe(self.places, self.runtime)
 
+    def check(self, spec: ContainerSpec, image: t.Mapping[str, t.Any] | None) -> None:
+        """Refuse now what :meth:`create` or :meth:`replace` would refuse; changes nothing."""
+        from . import inspection
+
+        inspection.refuse_impossible(self.places, spec, image)
+
+    def exists(self, name: str, path: str) -> bool:
+        """Whether a path exists in a running container."""
+        from . import inspection
+
+        return inspection.exists(self.places, self.runtime, name, path)
+
     # writes
 
-    def create(
-        self, name: str, spec: ContainerSpec, secrets: t.Mapping[str, str], image: t.Optional[t.Mapping[str, t.Any]]
-    ) -> dict[str, str]:
+    def create(self, name: str, spec: ContainerSpec, secrets: t.Mapping[str, str], image: t.Mapping[str, t.Any] | None) -> dict[str, str]:
         """Make a container, created and not started; ``{"id": …}``."""
         from . import lifecycle, staging
 
         return lifecycle.create(self.places, self.runtime, staging.Request(name, spec, secrets, image))
 
-    def replace(
-        self, name: str, spec: ContainerSpec, secrets: t.Mapping[str, str], image: t.Optional[t.Mapping[str, t.Any]]
-    ) -> dict[str, str]:
+    def replace(self, name: str, spec: ContainerSpec, secrets: t.Mapping[str, str], image: t.Mapping[str, t.Any] | None) -> dict[str, str]:
         """Make a container anew; the old one is stopped only when the new one stands created; ``{"id": …}``."""
         from . import lifecycle, staging
 
@@ -73,9 +81,7 @@ class OciEngine:
 
         lifecycle.start(self.places, self.runtime, name)
 
-    def stop(
-        self, name: str, signal: t.Optional[int] = None, timeout: t.Optional[float] = None, force: bool = False
-    ) -> None:
+    def stop(self, name: str, signal: int | None = None, timeout: float | None = None, force: bool = False) -> None:
         """Stop a container with its own or the given signal, and kill it after its own or the given seconds."""
         from . import lifecycle
 

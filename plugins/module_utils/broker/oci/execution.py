@@ -11,11 +11,13 @@ without anybody waiting for it.
 from __future__ import annotations
 
 import base64
+import contextlib
 import ctypes
 import os
 import select
 import signal
 import subprocess
+import threading
 import time
 import typing as t
 
@@ -27,6 +29,7 @@ MOST_OUTPUT = 64 << 20  # bytes for each of stdout and stderr
 _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
 _STEP = 0.005  # seconds, only where the kernel has no pidfd
 _BLOCK = 1 << 16
+_one_at_a_time = threading.Lock()  # adoption is a property of the whole process
 
 
 class Outcome(t.NamedTuple):
@@ -117,24 +120,23 @@ class _Adoption:
         self._libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def __exit__(self, *_exception: object) -> None:
+        for pid in _children(os.getpid()):
+            if _nested(pid):
+                _end(pid)
         self._libc.prctl(_PR_SET_CHILD_SUBREAPER, self._before, 0, 0, 0)
 
 
-def _execute(
-    tool: runtime.Runtime, container: records.Container, path: str, feed: bytes, uid: int, timeout: t.Optional[float]
-) -> Outcome:
+def _execute(tool: runtime.Runtime, container: records.Container, path: str, feed: bytes, uid: int, timeout: float | None) -> Outcome:
     pipes = [os.pipe2(os.O_CLOEXEC) for _number in range(3)]
     ours = [pipes[0][1], pipes[1][0], pipes[2][0]]
     theirs = [pipes[0][0], pipes[1][1], pipes[2][1]]
     try:
         for descriptor in theirs:
             os.fchown(descriptor, uid, -1)  # /dev/stdout is opened anew by name, with the command's own rights
-        with _Adoption():
+        with _one_at_a_time, _Adoption():
             deadline = None if timeout is None else time.monotonic() + timeout
             line = tool.argv("exec", "--detach", "--process", path + ".json", "--pid-file", path + ".pid", container.id)
-            child = subprocess.Popen(
-                line, stdin=theirs[0], stdout=theirs[1], stderr=theirs[2], env=runtime.ENVIRONMENT, cwd="/"
-            )
+            child = subprocess.Popen(line, stdin=theirs[0], stdout=theirs[1], stderr=theirs[2], env=runtime.ENVIRONMENT, cwd="/")
             while theirs:
                 os.close(theirs.pop())
             return _Conversation(tool, child, path + ".pid", ours, feed, deadline).hold()
@@ -154,7 +156,7 @@ class _Conversation:
         pid_file: str,
         pipes: list[int],
         feed: bytes,
-        deadline: t.Optional[float],
+        deadline: float | None,
     ) -> None:
         self._tool = tool
         self._child = child
@@ -178,8 +180,6 @@ class _Conversation:
         if code != 0 or pid <= 0:
             self._drain()
             words = runtime.message(b"".join(self._parts[1] + self._parts[0]).decode("utf-8", "replace"))
-            if pid > 0:
-                self._reap(pid, kill=True)
             if self._timed_out:
                 return self._outcome(124)
             raise NexcageError("E_INVALID", f"the command cannot be started: {words}", option="argv", remedy="check command, user and working_dir")
@@ -187,10 +187,10 @@ class _Conversation:
         self._drain()
         return self._outcome(ended)
 
-    def _outcome(self, code: t.Optional[int]) -> Outcome:
+    def _outcome(self, code: int | None) -> Outcome:
         return Outcome(code if code is not None else 137, b"".join(self._parts[0]), b"".join(self._parts[1]), self._timed_out)
 
-    def _until(self, pid: int, ended: t.Callable[[], t.Optional[int]]) -> t.Optional[int]:
+    def _until(self, pid: int, ended: t.Callable[[], int | None]) -> int | None:
         """Serve the pipes until ``ended`` gives a code; past the deadline the process and its descendants are killed."""
         descriptor = _open(pid)
         try:
@@ -203,12 +203,12 @@ class _Conversation:
                     self._timed_out = True
                     _kill_tree(pid)
                     left = None
-                self._serve(descriptor, None if self._timed_out else left, pid)
+                self._serve(descriptor, None if self._timed_out else left)
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
 
-    def _serve(self, ending: int, left: t.Optional[float], pid: int) -> None:
+    def _serve(self, ending: int, left: float | None) -> None:
         poller = select.poll()
         for number, descriptor in enumerate(self._pipes):
             if descriptor >= 0:
@@ -222,7 +222,7 @@ class _Conversation:
             self._write()
         for number in (1, 2):
             if self._pipes[number] in ready:
-                self._read(number, pid)
+                self._read(number)
 
     def _write(self) -> None:
         try:
@@ -234,7 +234,7 @@ class _Conversation:
         if not feed_left(self._feed):
             self._close(0)
 
-    def _read(self, number: int, pid: int) -> bool:
+    def _read(self, number: int) -> bool:
         """One block of output; ``False`` where there is none just now, or no more."""
         try:
             data = os.read(self._pipes[number], _BLOCK)
@@ -245,7 +245,6 @@ class _Conversation:
             return False
         self._sizes[number - 1] += len(data)
         if self._sizes[number - 1] > MOST_OUTPUT:
-            self._reap(pid, kill=True)
             raise NexcageError("E_LIMIT", f"the command wrote more than {MOST_OUTPUT >> 20} MiB", option="argv", remedy="let it write to a file")
         self._parts[number - 1].append(data)
         return True
@@ -253,22 +252,12 @@ class _Conversation:
     def _drain(self) -> None:
         """What the command wrote before it ended; not what others may write later."""
         for number in (1, 2):
-            while self._pipes[number] >= 0 and self._read(number, 0):
+            while self._pipes[number] >= 0 and self._read(number):
                 pass
 
     def _close(self, number: int) -> None:
         os.close(self._pipes[number])
         self._pipes[number] = -1
-
-    def _reap(self, pid: int, kill: bool) -> None:
-        if pid <= 0:
-            return
-        if kill:
-            _kill_tree(pid)
-        try:
-            os.waitpid(pid, 0)
-        except ChildProcessError:
-            pass
 
 
 def feed_left(feed: memoryview) -> bool:
@@ -283,7 +272,7 @@ def _open(pid: int) -> int:
         return -1
 
 
-def _wait(pid: int) -> t.Optional[int]:
+def _wait(pid: int) -> int | None:
     """The exit code of an adopted process, ``None`` while it runs."""
     try:
         done, status = os.waitpid(pid, os.WNOHANG)
@@ -292,6 +281,20 @@ def _wait(pid: int) -> t.Optional[int]:
     if not done:
         return None
     return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+
+def _nested(pid: int) -> bool:
+    """Whether a child of ours lives in a pid namespace below ours: then it came from a container."""
+    status = store.read_bytes(f"{process.PROC}/{pid}/status") or b""
+    numbers = [line.split()[1:] for line in status.splitlines() if line.startswith(b"NSpid:")]
+    return bool(numbers) and len(numbers[0]) > 1
+
+
+def _end(pid: int) -> None:
+    """Kill and reap an adopted process: unreaped, it would keep its container from ever ending."""
+    _kill_tree(pid)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, 0)
 
 
 def _kill_tree(pid: int) -> None:
@@ -316,4 +319,3 @@ def _children(pid: int) -> list[int]:
     except OSError:
         pass
     return found
-

@@ -16,7 +16,7 @@ LEAST = {"crun": (1, 0, 0), "runc": (1, 0, 0), "conmon": (2, 0, 26)}  # conmon: 
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 
 
-def parse_version(text: str) -> t.Optional[tuple[int, int, int]]:
+def parse_version(text: str) -> tuple[int, int, int] | None:
     """The first version number in a program's own words, such as ``runc version 1.1.5+ds1``."""
     found = _VERSION.search(text)
     return (int(found[1]), int(found[2]), int(found[3] or 0)) if found else None
@@ -47,9 +47,7 @@ def check(name: str) -> tuple[str, str]:
     least = LEAST.get(name)
     if least is not None and found < least:
         wanted = ".".join(map(str, least))
-        raise NexcageError(
-            "E_VERSION", f"{path} is version {text}", option=name, value=text, remedy=f"install {name} {wanted} or later"
-        )
+        raise NexcageError("E_VERSION", f"{path} is version {text}", option=name, value=text, remedy=f"install {name} {wanted} or later")
     return path, text
 
 

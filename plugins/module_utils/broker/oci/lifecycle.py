@@ -16,7 +16,7 @@ import typing as t
 from ...model.container import check_name
 from ...model.errors import NexcageError
 from .. import store
-from . import cgroup, conmon, observe, process, records, removal, rootfs, staging, waiting
+from . import cgroup, cgroup_control, conmon, observe, process, records, removal, rootfs, staging, waiting
 from .runtime import Runtime
 
 LOCK_TIMEOUT = 60.0  # seconds
@@ -183,9 +183,7 @@ def situation(places: records.Places, tool: Runtime, container: records.Containe
     return "paused" if cgroup.frozen(container.record["cgroup"], kind) else "running"
 
 
-def stop(
-    places: records.Places, name: str, number: t.Optional[int], timeout: t.Optional[float], force: bool
-) -> None:
+def stop(places: records.Places, name: str, number: int | None, timeout: float | None, force: bool) -> None:
     """End a container's processes and wait until they have ended; a stopped one is left alone.
 
     Args:
@@ -219,7 +217,7 @@ def halt(places: records.Places, container: records.Container, number: int, pati
     living = observe.survivors(container, facts, kind)
     if not living:
         _await_conmon(facts)
-        return
+        return None
     first = living[0]
     started = process.start_time(first)
     if number != signal.SIGKILL and facts.get("started") is not None:
@@ -250,7 +248,7 @@ def _await_conmon(facts: t.Mapping[str, t.Any]) -> None:
         waiting.wait_end(pid, started, _CONMON_PATIENCE)
 
 
-def signal_to(places: records.Places, container: records.Container, pid: int, started: t.Optional[int], number: int) -> None:
+def signal_to(places: records.Places, container: records.Container, pid: int, started: int | None, number: int) -> None:
     """Signal the container's first process through the runtime, or directly where the runtime has lost it."""
     tool = Runtime(container.record["runtime"], places.of(container.record["backend"]).root)
     kind = cgroup.mode()
@@ -263,7 +261,7 @@ def signal_to(places: records.Places, container: records.Container, pid: int, st
     if not delivered:
         waiting.send(pid, started, number)
     if cgroup.frozen(container.record["cgroup"], kind):  # a paused process hears nothing
-        removal.thaw(container.record["cgroup"], kind)
+        cgroup_control.thaw(container.record["cgroup"])
 
 
 def kill(places: records.Places, tool: Runtime, name: str, number: int) -> None:
@@ -335,5 +333,3 @@ def _switch(places: records.Places, tool: Runtime, name: str, command: str, befo
         if status != before:
             raise NexcageError("E_INVALID", f"the container is {status}, not {before}", option="name", value=name)
         tool.check(command, "--", container.id)
-
-

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import os
-import typing as t
 
 from ...model.errors import NexcageError
 from . import records
@@ -17,7 +16,7 @@ MOST_BYTES = 16 << 20  # of the end of the file
 _BLOCK = 64 << 10
 
 
-def read(places: records.Places, name: str, tail: t.Optional[int] = None) -> list[dict[str, str]]:
+def read(places: records.Places, name: str, tail: int | None = None) -> list[dict[str, str]]:
     """The last ``tail`` lines, oldest first; all of the last 16 MiB where ``tail`` is ``None``.
 
     Raises:
@@ -52,13 +51,11 @@ def _line(time: str, stream: str, parts: list[bytes]) -> dict[str, str]:
     return {"time": time.replace("+00:00", "Z"), "stream": stream, "text": b"".join(parts).decode("utf-8", "replace")}
 
 
-def _end(path: str, tail: t.Optional[int]) -> bytes:
+def _end(path: str, tail: int | None) -> bytes:
     """Whole lines from the end of the file, enough for ``tail`` of them."""
-    try:
-        file = open(path, "rb")
-    except FileNotFoundError:
+    if not os.path.exists(path):
         return b""
-    with file:
+    with open(path, "rb") as file:
         position = file.seek(0, os.SEEK_END)
         data = b""
         whole = 0

@@ -21,7 +21,7 @@ LIVE = ("created", "running", "paused")
 UPDATABLE = ("memory", "memory_swap", "cpus", "cpu_shares", "cpuset_cpus", "cpuset_mems", "pids_limit")
 
 
-def timestamp(seconds: t.Optional[float]) -> t.Optional[str]:
+def timestamp(seconds: float | None) -> str | None:
     """ISO 8601 in UTC with milliseconds and ``Z``."""
     if seconds is None:
         return None
@@ -38,7 +38,7 @@ class State(t.NamedTuple):
     process: dict[str, t.Any]
 
 
-def listing(places: records.Places, runtime: Runtime, names: t.Optional[list[str]] = None) -> list[dict[str, t.Any]]:
+def listing(places: records.Places, runtime: Runtime, names: list[str] | None = None) -> list[dict[str, t.Any]]:
     """The containers of one backend, sorted by name; see the keys in :func:`describe`.
 
     Args:
@@ -78,9 +78,7 @@ def _entries(runtime: Runtime) -> tuple[dict[str, dict[str, t.Any]], list[str]]:
         return {}, [f"the runtime gave no listing: {error.message}"]
 
 
-def judge(
-    places: records.Places, container: records.Container, entry: t.Optional[t.Mapping[str, t.Any]], kind: str
-) -> State:
+def judge(places: records.Places, container: records.Container, entry: t.Mapping[str, t.Any] | None, kind: str) -> State:
     """The true state of one container.
 
     Args:
@@ -114,7 +112,7 @@ def survivors(container: records.Container, facts: t.Mapping[str, t.Any], kind: 
     return [pid for pid in cgroup.processes(container.record["cgroup"], kind) if process.start_time(pid) is not None]
 
 
-def last_exit(places: records.Places, container: records.Container) -> tuple[t.Optional[int], t.Optional[str]]:
+def last_exit(places: records.Places, container: records.Container) -> tuple[int | None, str | None]:
     """Exit code and time of the last end; ``None`` where nobody could record it."""
     for path in (f"{places.exits}/{container.id}", container.folder + "/exit"):
         text = store.read_bytes(path)
@@ -163,7 +161,7 @@ def describe(places: records.Places, container: records.Container, state: State,
     }
 
 
-def _incomplete(places: records.Places, name: str, identifier: t.Optional[str]) -> t.Optional[dict[str, t.Any]]:
+def _incomplete(places: records.Places, name: str, identifier: str | None) -> dict[str, t.Any] | None:
     """A half-made, half-removed or damaged container; ``None`` where another backend made it, or where nothing is."""
     leftovers = records.generations(places, name)
     found = [records.read(places, name, other) for other in leftovers]

@@ -21,12 +21,8 @@ NAMES = tuple(
     ).split()
 )
 # podman's default set, containers-common 0.50 containers.conf(5) default_capabilities
-DEFAULT = (
-    "CHOWN DAC_OVERRIDE FOWNER FSETID KILL NET_BIND_SERVICE SETFCAP SETGID SETPCAP SETUID SYS_CHROOT".split()
-)
-_RLIMITS = tuple(
-    "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
-)
+DEFAULT = "CHOWN DAC_OVERRIDE FOWNER FSETID KILL NET_BIND_SERVICE SETFCAP SETGID SETPCAP SETUID SYS_CHROOT".split()
+_RLIMITS = tuple("as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split())
 _NUMBERS = {"locks": 10, "msgqueue": 12, "nice": 13, "rtprio": 14, "rttime": 15, "sigpending": 11}  # getrlimit(2)
 _INFINITY = 18446744073709551615  # the runtime specification's unsigned RLIM_INFINITY
 # What a container gets where the task says nothing, as far as the caller can give it; the values are podman's.
@@ -42,9 +38,7 @@ def bounding() -> list[str]:
     return []
 
 
-def capabilities(
-    add: t.Sequence[str], drop: t.Sequence[str], privileged: bool, held: t.Optional[t.Sequence[str]] = None
-) -> list[str]:
+def capabilities(add: t.Sequence[str], drop: t.Sequence[str], privileged: bool, held: t.Sequence[str] | None = None) -> list[str]:
     """The container's capabilities, sorted, without ``CAP_``.
 
     Args:
@@ -114,10 +108,7 @@ def rlimits(asked: t.Mapping[str, t.Sequence[int]]) -> list[dict[str, t.Any]]:
             most = _hard(name)
             best = value if most < 0 else min(value, most)
             wanted[name] = (best, best)
-    return [
-        {"type": "RLIMIT_" + name.upper(), "soft": _unsigned(soft), "hard": _unsigned(hard)}
-        for name, (soft, hard) in sorted(wanted.items())
-    ]
+    return [{"type": "RLIMIT_" + name.upper(), "soft": _unsigned(soft), "hard": _unsigned(hard)} for name, (soft, hard) in sorted(wanted.items())]
 
 
 def _unsigned(value: int) -> int:

@@ -22,7 +22,7 @@ def boot_id() -> str:
     return _boot[0]
 
 
-def start_time(pid: int) -> t.Optional[int]:
+def start_time(pid: int) -> int | None:
     """Clock ticks since boot at which a living process started; ``None`` where it is dead or was never there."""
     try:
         with open(f"{PROC}/{pid}/stat", "rb") as handle:

@@ -56,7 +56,7 @@ def names(places: Places) -> list[str]:
         return []
 
 
-def current_id(places: Places, name: str) -> t.Optional[str]:
+def current_id(places: Places, name: str) -> str | None:
     """The id of the generation that counts, ``None`` where there is none."""
     text = store.read_bytes(f"{places.containers}/{name}/current")
     identifier = (text or b"").decode("ascii", "replace").strip()
@@ -71,7 +71,7 @@ def generations(places: Places, name: str) -> list[str]:
         return []
 
 
-def read(places: Places, name: str, identifier: str) -> t.Optional[Container]:
+def read(places: Places, name: str, identifier: str) -> Container | None:
     """One generation with its record, ``None`` where it has none or the record is no record.
 
     Raises:
@@ -93,7 +93,7 @@ def read(places: Places, name: str, identifier: str) -> t.Optional[Container]:
     return Container(name, identifier, folder, record)
 
 
-def find(places: Places, name: str) -> t.Optional[Container]:
+def find(places: Places, name: str) -> Container | None:
     """The current generation of a container over all backends, ``None`` where there is none."""
     check_name(name)
     identifier = current_id(places, name)

@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-import typing as t
 
 from ...model.errors import NexcageError
 from .. import store
@@ -54,20 +54,10 @@ def sweep(container: records.Container) -> None:
         return processes_of(container.id, container.record["runtime"]) + cgroup.processes(path, kind)
 
     if cgroup.frozen(path, kind):
-        thaw(path, kind)
+        cgroup_control.thaw(path)
     left = waiting.end_all(belonging, _PATIENCE)
     if left:
         raise NexcageError("E_STATE", f"processes of {container.name} cannot be ended", value=str(left), remedy="see what they wait for")
-
-
-def thaw(path: str, kind: str) -> None:
-    """Let a paused group run, without the runtime; a frozen process of v1 does not even die."""
-    name, word = ("cgroup.freeze", "0") if kind == "v2" else ("freezer.state", "THAWED")
-    try:
-        with open(f"{cgroup.folder(path, 'freezer', kind)}/{name}", "w", encoding="ascii") as handle:
-            handle.write(word)
-    except OSError:
-        pass
 
 
 def forget(places: records.Places, container: records.Container) -> None:
@@ -136,7 +126,7 @@ def erase(folder: str) -> None:
             raise store.failure(error, f"{folder} cannot be removed") from error
 
 
-def heal(places: records.Places, name: str) -> t.Optional[records.Container]:
+def heal(places: records.Places, name: str) -> records.Container | None:
     """Finish or undo what a killed run left of a name; the caller holds the name's lock.
 
     Returns:
@@ -194,7 +184,5 @@ def _backends(places: records.Places) -> list[str]:
 
 
 def _drop_folder(base: str) -> None:
-    try:
+    with contextlib.suppress(OSError):
         os.rmdir(base)
-    except OSError:
-        pass

@@ -45,7 +45,7 @@ def swap_accounting() -> bool:
     return cgroup.mode() == "v2" or os.path.exists(cgroup.ROOT + "/memory/memory.memsw.limit_in_bytes")
 
 
-def effective_swap(values: t.Mapping[str, t.Any]) -> t.Optional[int]:
+def effective_swap(values: t.Mapping[str, t.Any]) -> int | None:
     """Memory plus swap in bytes: what was asked for, else twice the memory as with podman and docker."""
     memory, swap = values.get("memory"), values.get("memory_swap")
     if swap is not None:
@@ -64,13 +64,13 @@ def render(values: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     if swap is not None:
         memory["swap"] = swap
     cpu: dict[str, t.Any] = {}
-    if values.get("cpus") is not None:
-        cpu = {"quota": values["cpus"] if values["cpus"] > 0 else -1, "period": cgroup.CPU_PERIOD}
+    if (values.get("cpus") or 0) > 0:
+        cpu = {"quota": values["cpus"], "period": cgroup.CPU_PERIOD}
     for option, field in (("cpu_shares", "shares"), ("cpuset_cpus", "cpus"), ("cpuset_mems", "mems")):
         if values.get(option) not in (None, "", 0):
             cpu[field] = values[option]
     result: dict[str, t.Any] = {"memory": memory, "cpu": cpu}
-    if values.get("pids_limit") is not None:
-        pids = values["pids_limit"]
-        result["pids"] = {"limit": pids if pids > 0 else -1}
+    pids = values.get("pids_limit")
+    if pids is not None and pids > 0:  # like cpu's quota: unlimited is left out, as crun 1.8 cannot say it
+        result["pids"] = {"limit": pids}
     return {name: value for name, value in result.items() if value}

@@ -77,9 +77,7 @@ def _same_root(lower: str, upper: str) -> None:
     try:
         facts = os.stat(lower)
     except FileNotFoundError as error:
-        raise NexcageError(
-            "E_IMAGE", f"the unpacked image {lower} is gone", remedy="pull the image again and recreate the container"
-        ) from error
+        raise NexcageError("E_IMAGE", f"the unpacked image {lower} is gone", remedy="pull the image again and recreate the container") from error
     os.chown(upper, facts.st_uid, facts.st_gid)
     os.chmod(upper, facts.st_mode & 0o7777)
 
@@ -115,9 +113,7 @@ def remount(folder: str, record: t.Mapping[str, t.Any]) -> None:
     if facts["kind"] != "overlay" or mounted(folder + "/rootfs"):
         return
     if not os.path.isdir(facts["lower"]):
-        raise NexcageError(
-            "E_IMAGE", f"the unpacked image {facts['lower']} is gone", remedy="pull the image again and recreate the container"
-        )
+        raise NexcageError("E_IMAGE", f"the unpacked image {facts['lower']} is gone", remedy="pull the image again and recreate the container")
     try:
         mount(folder, facts["lower"])
     except OSError as error:

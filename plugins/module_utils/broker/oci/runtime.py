@@ -47,9 +47,7 @@ def program(name: str) -> str:
         if not stat.S_ISREG(facts.st_mode) or not facts.st_mode & 0o111:
             continue
         if facts.st_uid != 0 or facts.st_mode & 0o022:
-            raise NexcageError(
-                "E_BINARY", f"{path} can be changed by others than root", remedy=f"chown root {path}; chmod go-w {path}"
-            )
+            raise NexcageError("E_BINARY", f"{path} can be changed by others than root", remedy=f"chown root {path}; chmod go-w {path}")
         return path
     raise NexcageError("E_BINARY", f"{name} is not installed (looked in {', '.join(FOLDERS)})", value=name)
 

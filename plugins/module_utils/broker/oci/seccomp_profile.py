@@ -28,7 +28,7 @@ _ARCHITECTURES = {  # machine of uname(2): (libseccomp's name, the profile's nam
 _cache: dict[tuple[t.Any, ...], dict[str, t.Any]] = {}
 
 
-def load(choice: str, capabilities: t.Sequence[str]) -> t.Optional[dict[str, t.Any]]:
+def load(choice: str, capabilities: t.Sequence[str]) -> dict[str, t.Any] | None:
     """The runtime specification's ``linux.seccomp``, ``None`` for no filter.
 
     Args:
@@ -42,9 +42,7 @@ def load(choice: str, capabilities: t.Sequence[str]) -> t.Optional[dict[str, t.A
         return None
     path = _default_path() if choice == "default" else choice
     if not path.startswith("/"):
-        raise NexcageError(
-            "E_INVALID", "not an absolute path", option="seccomp_profile", value=choice, remedy="use default, unconfined or a path"
-        )
+        raise NexcageError("E_INVALID", "not an absolute path", option="seccomp_profile", value=choice, remedy="use default, unconfined or a path")
     try:
         facts = os.stat(path)
     except OSError as error:

@@ -52,7 +52,7 @@ class Request(t.NamedTuple):
     name: str
     spec: ContainerSpec
     secrets: t.Mapping[str, str]
-    image: t.Optional[t.Mapping[str, t.Any]]
+    image: t.Mapping[str, t.Any] | None
 
 
 def stage(places: records.Places, tool: Runtime, request: Request, step: str) -> records.Container:
@@ -92,9 +92,7 @@ def _clear(request: Request) -> dict[str, str]:
     return dict(request.secrets)
 
 
-def _record(
-    places: records.Places, tool: Runtime, request: Request, plan: bundle.Plan, origin: bundle.Source, spec: ContainerSpec
-) -> dict[str, t.Any]:
+def _record(places: records.Places, tool: Runtime, request: Request, plan: bundle.Plan, origin: bundle.Source, spec: ContainerSpec) -> dict[str, t.Any]:
     signal_number = request.spec.get("stop_signal")
     return {
         "schema_version": SCHEMA_VERSION,
@@ -125,9 +123,7 @@ def _image_signal(image: t.Mapping[str, t.Any]) -> int:
     return int(base) + (int(offset) if offset.isdigit() else 0)
 
 
-def _fill(
-    places: records.Places, tool: Runtime, container: records.Container, config: dict[str, t.Any], files: dict[str, str], step: str
-) -> None:
+def _fill(places: records.Places, tool: Runtime, container: records.Container, config: dict[str, t.Any], files: dict[str, str], step: str) -> None:
     folder = container.folder
     try:
         store.ensure_folder(os.path.dirname(folder))

@@ -4,15 +4,26 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import typing as t
 
 from ...model.container import ContainerSpec
 from ...model.errors import NexcageError
 from .. import store
-from . import cgroup, lifecycle, observe, records, resources, staging
+from . import cgroup, cgroup_control, lifecycle, observe, records, resources, staging
 from .runtime import Runtime
+
+# option -> the runtime specification's words for no limit, the v1 controller, the kernel's file and word on v1 and v2
+_UNLIMITED: dict[str, tuple[dict[str, t.Any], str, tuple[str, str], tuple[str, str]]] = {
+    "cpus": (
+        {"cpu": {"quota": -1, "period": cgroup.CPU_PERIOD}},
+        "cpu",
+        ("cpu.cfs_quota_us", "-1"),
+        ("cpu.max", f"max {cgroup.CPU_PERIOD}"),
+    ),
+    "pids_limit": ({"pids": {"limit": -1}}, "pids", ("pids.max", "max"), ("pids.max", "max")),
+}
 
 
 def apply(places: records.Places, tool: Runtime, name: str, changes: t.Mapping[str, t.Any]) -> None:
@@ -44,24 +55,46 @@ def apply(places: records.Places, tool: Runtime, name: str, changes: t.Mapping[s
         _write(places, container, spec, rendered)
 
 
-def _live(
-    places: records.Places, tool: Runtime, container: records.Container, rendered: dict[str, t.Any], changes: dict[str, t.Any]
-) -> None:
+def _live(places: records.Places, tool: Runtime, container: records.Container, rendered: dict[str, t.Any], changes: dict[str, t.Any]) -> None:
     """Hand all values over in one call and look whether the kernel took them."""
+    group, kind = container.record["cgroup"], cgroup.mode()
+    before = cgroup.limits(group, kind, container.record["spec"])
+    try:
+        _hand_over(places, tool, container, rendered)
+        for option in ("cpus", "pids_limit"):
+            if changes.get(option, 1) <= 0:
+                _unlimit(places, tool, container, option)
+    except NexcageError:
+        old = {option: value for option, value in before.items() if option in changes}
+        with contextlib.suppress(NexcageError):  # some may have been set before one was refused
+            _hand_over(places, tool, container, resources.render(old))
+        raise
+    found = cgroup.limits(group, kind, {**container.record["spec"], **changes})
+    for option, value in changes.items():
+        wanted = cgroup.UNLIMITED if option != "cpu_shares" and isinstance(value, int) and value <= 0 else value
+        if option in found and found[option] != wanted:
+            raise NexcageError("E_RUNTIME", f"{tool.name} update left it at {found[option]}", option=option, value=value, remedy="recreate the container")
+
+
+def _hand_over(places: records.Places, tool: Runtime, container: records.Container, rendered: t.Mapping[str, t.Any]) -> None:
+    if not rendered:
+        return
     path = f"{places.conmon}/{container.id}/resources.json"
-    kind = cgroup.mode()
-    store.atomic_write(path, json.dumps(rendered).encode(), sync=False)
+    store.write_json(path, rendered, sync=False)
     try:
         tool.check("update", "--resources", path, "--", container.id)
     finally:
         store.remove(path)
-    found = cgroup.limits(container.record["cgroup"], kind, {**container.record["spec"], **changes})
-    for option, value in changes.items():
-        wanted = cgroup.UNLIMITED if option != "cpu_shares" and isinstance(value, int) and value <= 0 else value
-        if option in found and found[option] != wanted:
-            raise NexcageError(
-                "E_RUNTIME", f"{tool.name} update left it at {found[option]}", option=option, value=value, remedy="recreate the container"
-            )
+
+
+def _unlimit(places: records.Places, tool: Runtime, container: records.Container, option: str) -> None:
+    """Take a limit away: through the runtime, which else sets it again, or directly where it cannot (crun 1.8)."""
+    field, controller, v1, v2 = _UNLIMITED[option]
+    try:
+        _hand_over(places, tool, container, field)
+    except NexcageError:
+        file, text = v2 if cgroup.mode() == "v2" else v1
+        cgroup_control.write(container.record["cgroup"], controller, file, text)
 
 
 def _write(places: records.Places, container: records.Container, spec: ContainerSpec, rendered: dict[str, t.Any]) -> None:
@@ -69,6 +102,11 @@ def _write(places: records.Places, container: records.Container, spec: Container
     config = store.read_json(path)
     if config is not None:
         present = config["linux"].setdefault("resources", {})
+        if (spec.get("pids_limit") or 1) <= 0:
+            present.pop("pids", None)
+        if (spec.get("cpus") or 1) <= 0:
+            for field in ("quota", "period"):
+                (present.get("cpu") or {}).pop(field, None)
         for kind, values in rendered.items():
             present[kind] = {**(present.get(kind) or {}), **values}
         config["annotations"]["org.nexcage.spec"] = spec.seal(staging.host_key(places))

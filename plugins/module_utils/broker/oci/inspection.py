@@ -1,0 +1,70 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Questions that change nothing: could this container be made here, and is this path in that one."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ...model.container import ContainerSpec
+from ...model.errors import NexcageError
+from . import bundle, observe, records, resources
+from .runtime import Runtime
+
+# Stands for an image that is not here yet: what depends on its files is checked once it is.
+_UNKNOWN = bundle.Source("/", {"Cmd": ["/"]}, None, None)
+
+
+def refuse_impossible(places: records.Places, spec: ContainerSpec, image: t.Mapping[str, t.Any] | None) -> None:
+    """Raise what creating a container with this spec would raise, before anything is touched.
+
+    Args:
+        places: The backend's folders.
+        spec: Canonical values.
+        image: The unpacked image; ``None`` for one that is still to be fetched, and for a bundle.
+
+    Raises:
+        NexcageError: Naming the option that cannot be on this host.
+    """
+    origin = bundle.source(spec, image) if image is not None or spec.get("bundle") is not None else _UNKNOWN
+    if origin is _UNKNOWN:
+        spec = ContainerSpec({name: value for name, value in spec.values.items() if name not in ("user", "groups")})
+    identifier = "0" * 16
+    name = "check"
+    plan = bundle.Plan(name, identifier, f"{places.containers}/{name}/{identifier}", "/nexcage/" + identifier, "")
+    bundle.render(plan, spec, {}, origin)
+
+
+def refuse_limits(values: t.Mapping[str, t.Any]) -> None:
+    """Raise what changing to these limits would raise.
+
+    Raises:
+        NexcageError: Naming the option that cannot be on this host.
+    """
+    resources.check(values)
+
+
+def exists(places: records.Places, tool: Runtime, name: str, path: str) -> bool:
+    """Whether a path exists in a running container, seen with the container's own root.
+
+    Raises:
+        NexcageError: ``E_NOT_FOUND`` where no such container runs.
+    """
+    found = observe.listing(places, tool, [name])
+    if not found or not found[0]["pid"]:
+        raise NexcageError("E_NOT_FOUND", "no such container runs", option="name", value=name)
+    child = os.fork()
+    if child == 0:  # pragma: no cover - coverage ends with _exit
+        answer = 2
+        try:
+            # Links in the container lead to places in the container only under its own root.
+            os.chroot(f"/proc/{found[0]['pid']}/root")
+            os.chdir("/")
+            answer = 0 if os.path.exists(path) else 1
+        finally:
+            os._exit(answer)
+    status = os.waitpid(child, 0)[1]
+    if not os.WIFEXITED(status) or os.WEXITSTATUS(status) > 1:
+        raise NexcageError("E_RUNTIME", "the container's files cannot be looked at", option="name", value=name)
+    return os.WEXITSTATUS(status) == 0
