@@ -69,11 +69,11 @@ CAPABILITIES: dict[str, Capability] = {
     "process_ptrace": _never(ROOT_EQUIVALENT),
     "system_info": _never(CONTAINED),
     "system_metrics": _never(CONTAINED),
-    "container_create": Capability(SCOPED, True, (*_IMAGE, "oci.create", "oci.replace")),
+    "container_create": Capability(SCOPED, True, (*_IMAGE, "oci.check", "oci.create", "oci.replace")),
     "container_start": Capability(SCOPED, True, ("oci.start", "oci.pause", "oci.resume", "oci.update")),
     "container_stop": Capability(SCOPED, True, ("oci.stop", "oci.kill")),
     "container_delete": Capability(SCOPED, True, ("oci.delete", "oci.replace")),
-    "container_exec": Capability(SCOPED, True, ("oci.exec",)),
+    "container_exec": Capability(SCOPED, True, ("oci.exec", "oci.exists")),
     "container_list": Capability(CONTAINED, True, ("oci.list", "oci.features")),
     "container_info": Capability(CONTAINED, True, ("oci.info", "oci.logs", "oci.features")),
     "host_command": Capability(ROOT_EQUIVALENT, True, ("command.run",), "commands"),
@@ -127,6 +127,12 @@ def _containers(option: str, value: t.Any) -> tuple[str, ...] | None:
 def _reference(option: str, value: t.Any) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= TEXT_LENGTH or value[0] == "-" or not value.isprintable():
         raise _refuse(option, value, "not an image reference")
+    return value
+
+
+def _path(option: str, value: t.Any) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= TEXT_LENGTH or value[0] != "/" or "\0" in value:
+        raise _refuse(option, value, "not an absolute path")
     return value
 
 
@@ -199,6 +205,8 @@ EFFECTS: dict[str, Effect] = {
     "oci.info": Effect(READ, (("container_info",),), _NAME),
     "oci.logs": Effect(READ, (("container_info",),), {"name": _container, "tail": _number(0, 100_000, 100)}),
     "oci.features": Effect(READ, (("container_info",), ("container_list",)), {}),
+    "oci.check": Effect(READ, _IMAGE_NEEDS, _PLACED),
+    "oci.exists": Effect(READ, (("container_exec",),), {"name": _container, "path": _path}),
     "image.resolve": Effect(READ, _IMAGE_NEEDS, {"reference": _reference, "pull": _PULL}),
     "image.configuration": Effect(READ, _IMAGE_NEEDS, {"digest": _digest}),
     "image.ensure": Effect(WRITE, _IMAGE_NEEDS, {"reference": _reference, "pull": _PULL}),

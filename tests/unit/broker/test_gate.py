@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 DIGEST = "sha256:" + "0a" * 32
 # One valid value for every required parameter.
-VALID = {"name": "web", "reference": "alpine", "digest": DIGEST, "signal": 9, "key": "a", "level": "info", "message": "ready"}
+VALID = {"name": "web", "reference": "alpine", "digest": DIGEST, "signal": 9, "key": "a", "level": "info", "message": "ready", "path": "/etc/motd"}
 CALLS = sorted(EFFECTS)
 WRITES = [name for name in CALLS if EFFECTS[name].kind != READ]
 READS = [name for name in CALLS if EFFECTS[name].kind == READ]

@@ -66,7 +66,10 @@ def test_the_calls_of_the_design() -> None:
     writes = {name for name, effect in EFFECTS.items() if effect.kind == capability.WRITE}
     verbs = "create replace start stop kill delete pause resume update exec".split()
     assert writes == {"image.ensure", "state.put", *(f"oci.{verb}" for verb in verbs)}
-    assert set(EFFECTS) - writes == {"oci.list", "oci.info", "oci.logs", "oci.features", "image.resolve", "image.configuration", "state.get", "log"}
+    assert set(EFFECTS) - writes == {
+        *("oci.list", "oci.info", "oci.logs", "oci.features", "oci.check", "oci.exists"),
+        *("image.resolve", "image.configuration", "state.get", "log"),
+    }
     assert {name for name, row in OPERATIONS.items() if row.kind == capability.READ} == {"list", "info", "logs", "health"}
 
 
@@ -103,6 +106,7 @@ ACCEPTED = [
     ("image.resolve", "pull", None, "missing"),
     ("image.ensure", "pull", "never", "never"),
     ("image.configuration", "digest", DIGEST, DIGEST),
+    ("oci.exists", "path", "/srv/a b", "/srv/a b"),
     ("oci.create", "image", None, None),
     ("oci.create", "image", DIGEST, DIGEST),
     ("oci.stop", "signal", None, None),
@@ -133,6 +137,7 @@ REFUSED: list[tuple[str, str, list[t.Any]]] = [
     ("image.ensure", "reference", [None, "", "-x", "a\0b", "a\nb", "x" * 4097, 5, "\ud800"]),
     ("image.ensure", "pull", ["newer", 1, "", [], {}]),
     ("image.configuration", "digest", [None, "", "sha256:", DIGEST[:-1], DIGEST + "a", DIGEST.upper(), "sha512:" + "a" * 64, DIGEST[:-1] + "\n", 1]),
+    ("oci.exists", "path", [None, "", "etc/motd", "-x", "/a\0b", "/" + "x" * 4096, 5]),
     ("oci.create", "image", ["alpine", 1, "", "../x"]),
     ("oci.stop", "signal", [0, 65, "TERM", True, 1.5]),
     ("oci.stop", "timeout", [-1, 86_401, "1"]),
