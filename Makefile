@@ -26,8 +26,8 @@ IN_NEWEST := tools/in-venv $(NEWEST)
 PIP_INSTALL := python -m pip install --quiet --quiet --no-input
 
 # What the tests need on the machine, beside Python.
-PACKAGES := bubblewrap busybox-static catatonit conmon crun docker-registry golang-github-containers-common iproute2 \
-  linux-libc-dev procps runc shellcheck skopeo umoci util-linux
+PACKAGES := bubblewrap busybox-static catatonit conmon crun docker-registry git golang-github-containers-common \
+  iproute2 linux-libc-dev procps runc shellcheck skopeo umoci util-linux
 
 .PHONY: help demo test lint bench docs test-vm clean
 help:
@@ -72,17 +72,22 @@ packages: | $(VENV)/.stamp-runtime
 # ---- the stages of the test
 
 # Stages that use the machine's own runtimes run one after the other, the rest beside them.
-HOST_STAGES := $(if $(wildcard tests/adversarial/test_*.py),adversarial) $(if $(wildcard tests/runtime/test_*.py),runtime) \
-  $(if $(wildcard tests/integration/*.yml),integration integration-newest) $(if $(wildcard extensions/molecule/*/molecule.yml),molecule)
+tests_in = $(if $(wildcard tests/$1/test_*.py tests/$1/*/test_*.py),$1)
+HOST_STAGES := $(call tests_in,adversarial) $(call tests_in,conformance) $(call tests_in,runtime) \
+  $(if $(wildcard tests/integration/*.yml),integration integration-newest) \
+  $(if $(wildcard extensions/molecule/*/molecule.yml),molecule) $(if $(wildcard playbooks/demo.yml),demo-stage)
 OTHER_STAGES := unit lint unit-oldest sanity unit-newest sanity-newest
 
-.PHONY: test unit unit-newest unit-oldest adversarial runtime integration integration-newest molecule sanity sanity-newest
+.PHONY: test unit unit-newest unit-oldest adversarial conformance runtime integration integration-newest molecule demo-stage sanity sanity-newest
 test:
+	@echo "Setting up $(VENV) ..."
 	@$(MAKE) --jobs=2 setup
 	@$(VENV)/bin/python tools/run_stages.py $(REPORTS) "$(strip $(HOST_STAGES))" "$(strip $(OTHER_STAGES))"
 
 # $@ is the stage's name, and the name of its report.
 PYTEST = pytest --color=no --quiet --junit-xml=$(CURDIR)/$(REPORTS)/$@.xml -p no:cacheprovider
+# Changes the machine, so it needs root; without it only a continuous integration has to fail.
+needs_root = if [ "$$(id -u)" != 0 ]; then echo "not run: needs root"; test -z "$${CI:-}"; exit; fi
 has_newest = if [ ! -x $(NEWEST)/bin/ansible ]; then echo "no newer Python here"; exit 0; fi
 
 unit: $(VENV)/.stamp-dev
@@ -95,17 +100,20 @@ unit-oldest: $(VENV)/pythons
 	@oldest=$$(printf '%s\n' $(VENV)/pythons/python3.* | sort --version-sort | head -n 1); \
 	"$$oldest" -I -B tools/import_modules.py
 
-adversarial runtime: $(VENV)/.stamp-dev packages
+adversarial conformance runtime: $(VENV)/.stamp-dev packages
 	@$(IN) $(PYTEST) tests/$@
 
 integration: $(VENV)/.stamp-dev packages
-	@for playbook in tests/integration/*.yml; do echo "== $$playbook"; $(IN) ansible-playbook "$$playbook"; done
+	@$(needs_root); for playbook in tests/integration/*.yml; do echo "== $$playbook"; $(IN) ansible-playbook "$$playbook"; done
 
 integration-newest: $(NEWEST)/.stamp packages
-	@$(has_newest); for playbook in tests/integration/*.yml; do echo "== $$playbook"; $(IN_NEWEST) ansible-playbook "$$playbook"; done
+	@$(needs_root); $(has_newest); for playbook in tests/integration/*.yml; do echo "== $$playbook"; $(IN_NEWEST) ansible-playbook "$$playbook"; done
 
 molecule: $(VENV)/.stamp-dev
-	@$(IN) molecule test --all
+	@$(needs_root); $(IN) molecule test --all
+
+demo-stage:
+	@$(needs_root); $(MAKE) demo
 
 sanity: $(VENV)/.stamp-dev $(VENV)/pythons
 	@$(IN) tools/run-sanity
@@ -121,8 +129,8 @@ lint: $(LINTS)
 $(LINTS): $(VENV)/.stamp-dev
 
 ruff:
-	@$(IN) ruff check --quiet .
-	@$(IN) ruff format --quiet --diff .
+	@$(IN) ruff check --quiet --output-format concise .
+	@$(IN) ruff format --quiet --check .
 
 mypy:
 	@$(IN) mypy --no-error-summary --package ansible_collections.nexcage.backends.plugins
