@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright (c) 2026 NexCage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Look at a host and say what the role ``runtime`` has to do there, and what stands in its way.
