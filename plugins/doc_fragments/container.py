@@ -105,7 +105,7 @@ options:
     elements: str
     aliases: [group_add]
   hostname:
-    description: The container's own host name. The first 12 characters of its ID where not given.
+    description: The container's own host name. Its name where not given and where that can be a host name.
     type: str
   mounts:
     description:

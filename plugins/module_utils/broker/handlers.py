@@ -99,6 +99,8 @@ def read_handlers(bench: Workbench) -> Handlers:
         "oci.info": lambda a: next(iter(bench.engine.listing([a["name"]])), None),
         "oci.logs": lambda a: bench.engine.logs(a["name"], a["tail"]),
         "oci.features": lambda a: bench.engine.features(),
+        "oci.check": lambda a: _check(bench, a),
+        "oci.exists": lambda a: bench.engine.exists(a["name"], a["path"]),
         "image.resolve": lambda a: bench.images.resolve(a["reference"], a["pull"], tls_verify=_certificates(bench, a)),
         "image.configuration": lambda a: bench.images.configuration(a["digest"]),
         "state.get": lambda a: _state(bench).get(a),
@@ -153,6 +155,11 @@ def _image(bench: Workbench, digest: str | None) -> dict[str, t.Any] | None:
     if digest is None:
         return None
     return {"digest": digest, "path": bench.images.path(digest) + "/rootfs", "config": bench.images.configuration(digest)}
+
+
+def _check(bench: Workbench, arguments: Arguments) -> None:
+    order = bench.order(arguments["name"])
+    bench.engine.check(order.spec, _image(bench, arguments["image"]))
 
 
 def _create(bench: Workbench, arguments: Arguments) -> t.Any:

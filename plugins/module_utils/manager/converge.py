@@ -95,9 +95,9 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
             request = request._replace(image=_resolve(session, plugin, session.orders[task.name].spec.get("image"), "missing"))
             steps = plan(request, found)
         backends.require(session, plugin)
-        session.ask(plugin, "oci.check", {"name": task.name})
-    elif any(action.kind == "update" for action in steps.actions):
-        session.ask(plugin, "oci.check", {"name": task.name})
+    if any(action.kind in ("create", "replace", "update") for action in steps.actions):
+        digest = request.image["digest"] if request.image and request.image["present"] else None
+        session.ask(plugin, "oci.check", {"name": task.name, "image": digest})
     if session.check_mode:
         return _result(session, task, steps, found)
     _apply(session, task, steps, plugin, holder)

@@ -12,7 +12,8 @@ from ..broker.gate import Gate
 from ..broker.handlers import Order, Workbench, read_handlers, write_handlers
 from ..model.config import Layout
 from ..model.errors import NexcageError
-from ..worker.spawn import Worker, limits_of
+from ..worker.sandbox import limits_of
+from ..worker.spawn import Worker
 from . import registry
 
 READ_OPERATIONS = frozenset(("list", "info", "health", "logs"))

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import typing as t
 
@@ -36,8 +37,15 @@ def owner(layout: Layout, name: str) -> str | None:
 
 
 def locked(layout: Layout, name: str, timeout: float) -> store.Lock:
-    """The lock of one container's name; a second run waits, and its timeout names the holder."""
-    return store.Lock(f"{layout.runtime}/locks/{name}", timeout, f"nexcage_container {name}")
+    """The lock of one container for a whole task, from reading to the last action.
+
+    A second run waits, and its timeout names the holder. The engine's own lock is narrower: it keeps
+    single operations apart, and is taken below this one.
+    """
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    lock = store.Lock(f"{layout.runtime}/tasks/{name}", timeout, f"process {os.getpid()}, nexcage_container name={name}, since {since}")
+    lock.discard = True
+    return lock
 
 
 def one(session: Session, plugin: registry.Plugin, name: str) -> dict[str, t.Any] | None:
