@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.broker import audit as audit_module
 from ansible_collections.nexcage.backends.plugins.module_utils.broker.audit import LINE_LIMIT, REFUSAL_LIMIT, Audit
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 CONTEXT = {"plugin": "crun-backend", "version": "1.0.0", "op": "start", "digest": None}
@@ -117,6 +117,7 @@ def test_no_value_of_an_argument_is_written(path: pathlib.Path) -> None:
 
 @settings(max_examples=60)
 @given(call=st.text(), name=st.text(), fact=st.text())
+@example(call="\x7f", name="\n\x1b[31m\x9b\u2028", fact="\ud800\0")
 def test_any_text_makes_one_line_of_plain_characters(tmp_path_factory: pytest.TempPathFactory, call: str, name: str, fact: str) -> None:
     path = tmp_path_factory.getbasetemp() / "any" / "audit.jsonl"
     path.unlink(missing_ok=True)
