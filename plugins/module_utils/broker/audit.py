@@ -132,8 +132,7 @@ class Audit:
         if len(line) >= LINE_LIMIT:
             kept = ("v", "ts", "run", "phase", "seq", "call", "container", "args_sha256", "error")
             line = _encode({**{key: record[key] for key in kept if key in record}, "shortened": True})
-        # JSON leaves DEL alone; every other control character is escaped already
-        data = line.replace("\x7f", "\\u007f").encode("ascii") + b"\n"
+        data = line.encode("ascii") + b"\n"
         try:
             if self._file < 0:
                 self._file, torn = _open(self.path)
