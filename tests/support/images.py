@@ -11,9 +11,11 @@ import io
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import tarfile
+import time
 import typing as t
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -189,30 +191,31 @@ def running_registry(folder: str | os.PathLike[str], secure: bool = False) -> t.
         configuration["http"]["tls"] = {"certificate": str(certificate), "key": str(home / "registry.key")}
         configuration["auth"] = {"htpasswd": {"realm": "test", "path": str(home / "htpasswd")}}
     (home / "config.yml").write_text(json.dumps(configuration))  # JSON is YAML
+    # the log goes to a file: a pipe that nobody reads would fill up and stop the registry
     with open(home / "log", "wb") as log:
         process = subprocess.Popen(
             ["docker-registry", "serve", str(home / "config.yml")],
             stdin=subprocess.DEVNULL,
             stdout=log,
-            stderr=subprocess.PIPE,
+            stderr=log,
             env={"PATH": os.environ["PATH"], "OTEL_TRACES_EXPORTER": "none"},
         )
     try:
-        yield Registry(_listening_address(process), certificate, home)
+        yield Registry(_listening_address(process, home / "log"), certificate, home)
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
 
 
-def _listening_address(process: subprocess.Popen[bytes]) -> str:
+def _listening_address(process: subprocess.Popen[bytes], log: pathlib.Path) -> str:
     """Where the registry listens, by its own log; it chose the port itself."""
-    said = b""
-    for line in t.cast("t.IO[bytes]", process.stderr):
-        said += line
-        _before, found, after = line.partition(b"listening on ")
+    deadline = time.monotonic() + 10
+    while process.poll() is None and time.monotonic() < deadline:
+        found = re.search(r"listening on ([0-9.]+:[0-9]+)", log.read_text())
         if found:
-            return after.split(b'"')[0].split(b",")[0].decode().strip()
-    raise RuntimeError(f"docker-registry did not start: {said.decode()}")
+            return found.group(1)
+        time.sleep(0.01)
+    raise RuntimeError(f"docker-registry did not start: {log.read_text()}")
 
 
 def make_certificate(folder: pathlib.Path) -> pathlib.Path:

@@ -22,7 +22,7 @@ from .image_process import OUTPUT_LIMIT
 from .image_reference import Reference
 from .image_skopeo import Access
 from .image_source import bad_image, digest_of, find, parse_json, platform
-from .store import Lock, write_json
+from .store import Lock, checkpoint, write_json
 
 if t.TYPE_CHECKING:
     from .image import ImageStore
@@ -92,7 +92,9 @@ def _bring(store: ImageStore, reference: Reference, access: Access, digest: str)
         try:
             os.mkdir(staging, 0o700)
             _stage(reference, access, digest, staging, store.SCHEMA_VERSION)
+            checkpoint("image:staged")
             _publish(store, staging, store.path(digest))
+            checkpoint("image:published")
         finally:
             shutil.rmtree(staging, ignore_errors=True)
             shutil.rmtree(staging + "-damaged", ignore_errors=True)
@@ -103,6 +105,7 @@ def _stage(reference: Reference, access: Access, digest: str, staging: str, sche
     """Make ``rootfs`` and ``image.json`` in the staging folder."""
     name, architecture, variants = platform()
     image_skopeo.copy(reference, access, staging, (name, architecture, variants[0]))
+    checkpoint("image:copied")
     found, manifest = _staged(reference, staging)
     # A manifest in docker's format is converted by the copy and has another digest then.
     if found != digest and find(reference, access) != digest:
@@ -124,6 +127,7 @@ def _stage(reference: Reference, access: Access, digest: str, staging: str, sche
         image_skopeo.decompress(reference, access, staging)
         layout = "plain-" + layout
     image_skopeo.unpack(reference, access, staging, layout)
+    checkpoint("image:unpacked")
     write_json(f"{staging}/image.json", record)
 
 

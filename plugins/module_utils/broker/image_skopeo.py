@@ -90,7 +90,10 @@ def copy(reference: Reference, access: Access, staging: str, system: t.Sequence[
     arguments += ["--override-os", name, "--override-arch", architecture]
     if variant:
         arguments += ["--override-variant", variant]
-    arguments += ["copy", "--quiet", "--remove-signatures", "--dest-oci-accept-uncompressed-layers"]
+    arguments += ["copy", "--quiet", "--remove-signatures"]
+    if reference.transport in ("oci", "oci-archive"):
+        # keeps the digest; a layer out of a docker archive would keep a media type that is wrong for it
+        arguments.append("--dest-oci-accept-uncompressed-layers")
     arguments += [*access.options("src-"), reference.for_skopeo(), "oci:" + LAYOUT]
     _call(arguments, "copying the image", reference, access, staging)
 

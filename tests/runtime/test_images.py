@@ -1,0 +1,510 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Images with the real skopeo and umoci, and a registry on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.server
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+import typing as t
+
+import pytest
+from ansible_collections.nexcage.backends.plugins.module_utils.broker import image_skopeo
+from ansible_collections.nexcage.backends.plugins.module_utils.broker.image import ImageStore
+from ansible_collections.nexcage.backends.plugins.module_utils.model.config import Layout
+from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
+from ansible_collections.nexcage.backends.tests.support import images
+
+pytestmark = pytest.mark.requires("linux", "root", "skopeo", "umoci", "busybox", "docker-registry", "openssl")
+
+ABSENT = "sha256:" + "0" * 64
+PACKAGE = "ansible_collections.nexcage.backends.plugins.module_utils"
+
+
+@pytest.fixture
+def store(tmp_path: pathlib.Path) -> ImageStore:
+    return make_store(tmp_path)
+
+
+def make_store(folder: pathlib.Path, **environment: str) -> ImageStore:
+    return ImageStore(Layout.for_user(0, {"NEXCAGE_ROOT": str(folder / "a host")}), {"HOME": str(folder), **environment})
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[images.Registry]:
+    with images.running_registry(tmp_path_factory.mktemp("registry")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def secure_registry(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[images.Registry]:
+    with images.running_registry(tmp_path_factory.mktemp("secure"), secure=True) as running:
+        running.push(images.make_small_layout(running.folder / "source"), "small:1")
+        yield running
+
+
+def refused(store: ImageStore, reference: str, **options: t.Any) -> NexcageError:
+    """The refusal; nothing may be left of the attempt."""
+    with pytest.raises(NexcageError) as caught:
+        store.ensure(reference, **options)
+    assert left_behind(store) == []
+    assert caught.value.remedy
+    assert "level=" not in caught.value.message
+    return caught.value
+
+
+def left_behind(store: ImageStore) -> list[str]:
+    names = os.listdir(store.folder) if os.path.isdir(store.folder) else []
+    return [name for name in names if name != "references.json" and not re.fullmatch("[0-9a-f]{64}", name)]
+
+
+def digest_of(reference: str) -> str:
+    """What the layout says that a tag is."""
+    _transport, path, tag = reference.split(":")
+    entries = json.loads(pathlib.Path(path, "index.json").read_bytes())["manifests"]
+    digests: list[str] = [entry["digest"] for entry in entries if entry["annotations"][images.TAG] == tag]
+    return digests[0]
+
+
+# ---- sources
+
+
+def test_busybox_runs(store: ImageStore, tmp_path: pathlib.Path) -> None:
+    reference = images.make_busybox_layout(tmp_path / "layout", User="1000", Entrypoint=["/bin/echo"])
+    image = store.ensure(reference)
+    assert image["digest"] == digest_of(reference)
+    assert (image["config"]["User"], image["config"]["Entrypoint"], image["config"]["Cmd"]) == ("1000", ["/bin/echo"], ["/bin/sh"])
+    assert os.stat(image["path"]).st_mode & 0o777 == 0o755
+    said = subprocess.run(["chroot", image["path"], "/bin/sh", "-c", "echo hello"], capture_output=True, check=True)
+    assert said.stdout == b"hello\n"
+    assert sorted(os.listdir(os.path.dirname(image["path"]))) == ["image.json", "rootfs"]
+
+
+def test_demo_image(store: ImageStore, tmp_path: pathlib.Path, repository: pathlib.Path) -> None:
+    command = ["sh", str(repository / "playbooks/files/make_demo_image.sh"), str(tmp_path / "demo/layout"), "1"]
+    first, second = (subprocess.run(command, capture_output=True, check=True, text=True).stdout for _attempt in range(2))
+    assert (first.split(":")[0], second.split(":")[0]) == ("made", "unchanged")
+    image = store.ensure(f"oci:{tmp_path}/demo/layout:1")
+    assert image["config"]["Cmd"] == ["/bin/sh"]
+    assert os.stat(image["path"] + "/tmp").st_mode & 0o7777 == 0o1777
+    assert subprocess.run(["chroot", image["path"], "/bin/true"], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("transport", ["oci-archive", "docker-archive"])
+def test_archives(store: ImageStore, tmp_path: pathlib.Path, transport: str) -> None:
+    source = images.make_small_layout(tmp_path / "layout", User="7")
+    name = "r.example.org/small:1" if transport == "docker-archive" else "1"
+    reference = f"{transport}:{tmp_path}/an archive.tar:{name}"
+    images.skopeo("copy", source, reference)
+    digest = store.resolve(reference)["digest"]
+    image = store.ensure(reference)
+    assert image["digest"] == digest
+    assert image["config"]["User"] == "7"
+    assert pathlib.Path(image["path"], "hello").read_text() == "hello\n"
+    if transport == "oci-archive":
+        assert digest == digest_of(source)
+    assert store.ensure(reference, "always")["changed"] is False
+    assert "is asked for" in refused(store, f"{reference}@{ABSENT}").message
+    os.truncate(f"{tmp_path}/an archive.tar", 700)
+    assert refused(store, reference, pull="always").code == "E_IMAGE"
+
+
+def test_archive_with_a_damaged_layer(store: ImageStore, tmp_path: pathlib.Path) -> None:
+    source = images.make_small_layout(tmp_path / "layout")
+    layer = max((tmp_path / "layout/blobs/sha256").iterdir(), key=lambda path: path.read_bytes()[:2] == b"\x1f\x8b")
+    layer.write_bytes(layer.read_bytes()[:-1] + b"x")
+    with tarfile.open(tmp_path / "archive", "w") as archive:
+        archive.add(tmp_path / "layout", ".")
+    for reference in (source, f"oci-archive:{tmp_path}/archive:1"):
+        error = refused(store, reference)
+        assert (error.code, error.option, error.value) == ("E_IMAGE", "image", reference)
+
+
+def test_compression_that_umoci_does_not_know(store: ImageStore, tmp_path: pathlib.Path) -> None:
+    source = images.make_small_layout(tmp_path / "layout")
+    images.skopeo("copy", "--dest-compress", "--dest-compress-format", "zstd", source, f"dir:{tmp_path}/dir")
+    images.skopeo("copy", f"dir:{tmp_path}/dir", f"oci:{tmp_path}/zstd:1")
+    assert b"zstd" in b"".join(path.read_bytes() for path in (tmp_path / "zstd/blobs/sha256").iterdir() if path.stat().st_size < 2000)
+    image = store.ensure(f"oci:{tmp_path}/zstd:1")
+    assert pathlib.Path(image["path"], "hello").read_text() == "hello\n"
+    assert image["digest"] == digest_of(f"oci:{tmp_path}/zstd:1")
+
+
+def test_uncompressed_layers(store: ImageStore, tmp_path: pathlib.Path) -> None:
+    layout = images.Layout(tmp_path / "layout")
+    content = images.layer(images.member("hello", b"plain"))
+    reference = layout.tag(layout.manifest([content], None, "application/vnd.oci.image.layer.v1.tar"), "1")
+    image = store.ensure(reference)
+    assert image["digest"] == digest_of(reference)
+    assert pathlib.Path(image["path"], "hello").read_text() == "plain"
+
+
+# ---- a registry
+
+
+def test_registry(store: ImageStore, tmp_path: pathlib.Path, registry: images.Registry) -> None:
+    source = images.make_small_layout(tmp_path / "layout", content=b"one")
+    reference = registry.push(source, "moving:1")
+    image = store.ensure(reference, tls_verify=False)
+    assert image["digest"] == digest_of(source)
+    name = reference.removeprefix("docker://")
+    assert store.ensure(name, tls_verify=False)["digest"] == image["digest"]
+    pinned = f"{reference}@{image['digest']}"
+    assert store.ensure(pinned, tls_verify=False)["digest"] == image["digest"]
+
+    second = images.make_small_layout(tmp_path / "layout", "2", content=b"two")
+    registry.push(second, "moving:1")
+    assert store.ensure(reference, tls_verify=False)["digest"] == image["digest"]
+    assert store.resolve(reference, "always", tls_verify=False) == {
+        "reference": reference,
+        "digest": digest_of(second),
+        "present": False,
+    }
+    moved = store.ensure(reference, "always", tls_verify=False)
+    assert pathlib.Path(moved["path"], "hello").read_text() == "two"
+    assert store.ensure(pinned, "always", tls_verify=False)["digest"] == image["digest"]
+
+    error = refused(store, f"{reference}@{ABSENT}", tls_verify=False)
+    assert error.code == "E_IMAGE"
+    assert ABSENT in error.message
+    assert moved["digest"] in error.message
+
+
+@pytest.mark.parametrize("name", ["moving:gone", "gone:1", f"gone@{ABSENT}"])
+def test_unknown_image(store: ImageStore, registry: images.Registry, name: str) -> None:
+    reference = f"docker://{registry.address}/{name}"
+    error = refused(store, reference, tls_verify=False)
+    assert (error.code, error.option, error.value) == ("E_IMAGE", "image", reference)
+    assert f"{registry.address} has no such image or tag" in error.message
+
+
+def test_docker_format(store: ImageStore, tmp_path: pathlib.Path, registry: images.Registry) -> None:
+    """The digest is the registry's, though the copy is converted and has another one."""
+    source = images.make_small_layout(tmp_path / "layout", Cmd=["/hello"], content=b"docker")
+    reference = registry.push(source, "docker:1", "--format", "v2s2")
+    image = store.ensure(reference, tls_verify=False)
+    assert image["digest"] != digest_of(source)
+    blob = registry.folder / "data/docker/registry/v2/blobs/sha256" / image["digest"][7:9] / image["digest"][7:] / "data"
+    assert image["digest"] == "sha256:" + hashlib.sha256(blob.read_bytes()).hexdigest()
+    assert image["config"]["Cmd"] == ["/hello"]
+    assert store.ensure(f"{reference}@{image['digest']}", "always", tls_verify=False)["changed"] is True
+    assert store.ensure(reference, "always", tls_verify=False)["changed"] is False
+
+
+def test_index(store: ImageStore, tmp_path: pathlib.Path, registry: images.Registry) -> None:
+    layout = images.Layout(tmp_path / "layout")
+    here, other = (layout.manifest([images.layer(images.member(name))], os="linux", architecture=name) for name in (images.host_architecture(), "mips"))
+    index = layout.index([(other, "linux/mips"), (here, f"linux/{images.host_architecture()}")])
+    local = layout.tag(index, "1")
+    reference = registry.push(local, "index:1", "--all")
+    for text in (local, reference, f"{reference}@{index['digest']}", f"{reference}@{here['digest']}"):
+        image = store.ensure(text, tls_verify=False)
+        assert image["digest"] == here["digest"]
+        assert os.listdir(image["path"]) == [images.host_architecture()]
+    foreign = registry.push(layout.tag(layout.index([(other, "linux/mips")]), "2"), "index:2", "--all")
+    error = refused(store, foreign, tls_verify=False)
+    assert error.code == "E_IMAGE"
+    assert f"not for linux/{images.host_architecture()}, only for linux/mips" in error.message
+
+
+def test_unknown_authority(store: ImageStore, secure_registry: images.Registry) -> None:
+    error = refused(store, f"docker://{secure_registry.address}/small:1")
+    assert error.code == "E_REGISTRY"
+    assert "certificate signed by unknown authority" in error.message
+    assert f"certs.d/{secure_registry.address}/ca.crt" in error.remedy
+
+
+def test_plain_http_where_tls_is_wanted(store: ImageStore, registry: images.Registry) -> None:
+    error = refused(store, f"docker://{registry.address}/small:1")
+    assert error.code == "E_REGISTRY"
+    assert "HTTP" in error.message
+
+
+def test_known_authority_and_credentials(store: ImageStore, tmp_path: pathlib.Path, secure_registry: images.Registry) -> None:
+    reference = f"docker://{secure_registry.address}/small:1"
+    trusted = tmp_path / ".config/containers/certs.d" / secure_registry.address
+    trusted.mkdir(parents=True)
+    shutil.copy(t.cast("pathlib.Path", secure_registry.certificate), trusted / "ca.crt")
+    error = refused(store, reference)
+    assert error.code == "E_REGISTRY"
+    assert "refuses the request" in error.message
+    authfile = tmp_path / "auth.json"
+    for password, code in (("wrong-password", "E_REGISTRY"), (images.REGISTRY_PASSWORD, None)):
+        auth = subprocess.run(["base64"], input=f"{images.REGISTRY_USER}:{password}".encode(), capture_output=True, check=True).stdout
+        authfile.write_text(json.dumps({"auths": {secure_registry.address: {"auth": auth.decode().strip()}}}))
+        if code:
+            error = refused(store, reference, authfile=str(authfile))
+            assert error.code == code
+            assert password not in json.dumps(error.as_dict())
+    assert store.ensure(reference, authfile=str(authfile), tls_verify=True)["changed"] is True
+    assert store.resolve(reference, "always", authfile=str(authfile))["present"] is True
+
+
+def test_registry_that_is_down(store: ImageStore) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+    error = refused(store, f"docker://{address}/a:1")
+    assert error.code == "E_REGISTRY"
+    assert "connection refused" in error.message
+
+
+def test_registry_that_forbids(store: ImageStore) -> None:
+    class Forbid(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(403)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Forbid)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        error = refused(store, f"docker://127.0.0.1:{server.server_port}/a:1", tls_verify=False)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert error.code == "E_REGISTRY"
+    assert "403" in error.message
+    assert "refuses" in error.message
+
+
+def test_registry_that_never_answers(store: ImageStore) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        error = refused(store, f"docker://127.0.0.1:{silent.getsockname()[1]}/a:1", timeout=0.3)
+    assert error.code == "E_TIMEOUT"
+    assert "0.3 s" in error.message
+
+
+def test_proxy_is_passed_on(tmp_path: pathlib.Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    store = make_store(tmp_path, https_proxy=f"http://me:geheim@127.0.0.1:{port}")
+    error = refused(store, "docker://registry.example.org/a:1")
+    assert error.code == "E_REGISTRY"
+    assert f"127.0.0.1:{port}" in error.message
+    assert "geheim" not in json.dumps(error.as_dict())
+
+
+# ---- the host's signature policy
+
+
+def test_host_without_a_policy(store: ImageStore, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_skopeo, "POLICY_FILES", ())
+    assert store.ensure(images.make_small_layout(tmp_path / "layout"))["changed"] is True
+
+
+def test_host_whose_policy_rejects(store: ImageStore, tmp_path: pathlib.Path) -> None:
+    policy = tmp_path / ".config/containers/policy.json"
+    policy.parent.mkdir(parents=True)
+    policy.write_text('{"default": [{"type": "reject"}]}')
+    error = refused(store, images.make_small_layout(tmp_path / "layout"))
+    assert error.code == "E_POLICY"
+    assert "rejected by policy" in error.message
+
+
+# ---- what a layer may hold
+
+
+def test_what_is_kept(store: ImageStore, tmp_path: pathlib.Path) -> None:
+    layout = images.Layout(tmp_path / "layout")
+    capability = b"\x01\x00\x00\x02\x00\x04\x00\x00" + bytes(12)  # cap_net_bind_service, permitted
+    lower = images.layer(
+        images.folder_member("d", uid=5, gid=6, mode=0o2750),
+        images.member("d/program", b"x", uid=1000, gid=1001, mode=0o4755, mtime=1000000000),
+        images.member("d/capable", b"x", pax_headers={"SCHILY.xattr.security.capability": capability.decode("latin-1")}),
+        images.member("d/gone", b"x"),
+        images.member("old/a", b"x"),
+        images.member("hard", type=tarfile.LNKTYPE, linkname="d/program"),
+        images.member("null", type=tarfile.CHRTYPE, devmajor=1, devminor=3, mode=0o666),
+        images.member("pipe", type=tarfile.FIFOTYPE),
+    )
+    upper = images.layer(images.member("d/.wh.gone"), images.member("old/.wh..wh..opq"), images.member("old/b", b"x"))
+    root = pathlib.Path(store.ensure(layout.tag(layout.manifest([lower, upper]), "1"))["path"])
+    status = os.stat(root / "d/program")
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o7777, status.st_mtime) == (1000, 1001, 0o4755, 1000000000)
+    assert (os.stat(root / "d").st_uid, os.stat(root / "d").st_gid, os.stat(root / "d").st_mode & 0o7777) == (5, 6, 0o2750)
+    assert os.getxattr(root / "d/capable", "security.capability") == capability
+    assert os.stat(root / "hard").st_ino == status.st_ino
+    assert os.stat(root / "null").st_rdev == os.makedev(1, 3)
+    assert sorted(os.listdir(root / "d")) == ["capable", "program"]
+    assert os.listdir(root / "old") == ["b"]
+
+
+def hostile_layers(outside: pathlib.Path) -> list[bytes]:
+    """Layers that try to make, change or remove something in ``outside``, where the file ``kept`` lies."""
+    up = "../" * 20
+    return [
+        images.layer(images.member(f"{up}{outside}/dots", b"x"), images.member(f"{outside}/absolute", b"x")),
+        images.layer(images.link_member("link", str(outside)), images.member("link/through", b"x")),
+        images.layer(images.link_member("a", f"{up}{outside}"), images.member("a/through-dots", b"x"), images.member("a/kept", b"x")),
+        images.layer(images.member("hard", type=tarfile.LNKTYPE, linkname=f"{up}{outside}/kept"), images.member("hard", b"y")),
+        images.layer(images.link_member("w", str(outside)), images.member("w/.wh.kept")),
+        images.layer(images.link_member("o", str(outside)), images.member("o/.wh..wh..opq")),
+        images.layer(images.member("../.wh.rootfs"), images.member("../image.json", b"{}")),
+        images.layer(images.member("..", type=tarfile.SYMTYPE, linkname=str(outside)), images.member("../x", b"x")),
+    ]
+
+
+def test_hostile_layers(store: ImageStore, tmp_path: pathlib.Path) -> None:
+    """Names with .., absolute names and writes through links stay in the root filesystem, or are refused."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("kept")
+    layout = images.Layout(tmp_path / "layout")
+    layers = hostile_layers(outside)
+    for number in range(len(layers)):
+        for chosen in ([layers[number]], layers[: number + 1]):
+            with contextlib.suppress(NexcageError):
+                store.ensure(layout.tag(layout.manifest(chosen), f"{number}-{len(chosen)}"))
+            assert os.listdir(outside) == ["kept"]
+            assert (outside / "kept").read_text() == "kept"
+            assert os.stat(outside / "kept").st_nlink == 1
+    assert left_behind(store) == []
+    known = set(store.references().values())
+    assert {f"sha256:{name}" for name in os.listdir(store.folder) if len(name) == 64} == known
+    assert all(store.configuration(digest) for digest in known)
+
+
+def test_hostile_layers_get_out_where_nobody_takes_care(tmp_path: pathlib.Path) -> None:
+    outside, target = tmp_path / "outside", tmp_path / "target"
+    outside.mkdir()
+    target.mkdir()
+    (outside / "kept").write_text("kept")
+    for layer in hostile_layers(outside)[:4]:
+        subprocess.run(["tar", "-xPf", "-", "-C", str(target)], input=layer, capture_output=True, check=False)
+    assert {"dots", "absolute", "through", "through-dots"} <= set(os.listdir(outside))
+    assert (outside / "kept").read_text() != "kept"
+
+
+# ---- full disks
+
+
+@pytest.mark.parametrize(
+    ("content", "doing"), [(os.urandom(6_000_000), "copying the image"), (bytes(12_000_000), "unpacking the image")], ids=["copy", "unpack"]
+)
+def test_full_disk(tmp_path: pathlib.Path, content: bytes, doing: str) -> None:
+    store = make_store(tmp_path)
+    os.makedirs(store.folder)
+    reference = images.make_small_layout(tmp_path / "layout", content=content)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=0700", "none", store.folder], check=True)
+    try:
+        small = store.ensure(images.make_small_layout(tmp_path / "other"))
+        error = refused(store, reference)
+        assert (error.code, error.option, error.value) == ("E_SPACE", "image", reference)
+        assert f"no space left in {store.folder} while {doing}" in error.message
+        assert 2_000_000 < error.details["free_bytes"] < 4_194_304
+        assert f"{error.details['free_bytes'] / 1048576:.1f} MiB are free" in error.message
+        assert list(store.references().values()) == [small["digest"]]
+        assert len(os.listdir(store.folder)) == 2
+    finally:
+        subprocess.run(["umount", store.folder], check=True)
+
+
+# ---- two at once, and killed ones
+
+WORKER = f"""
+import json, os, signal, sys
+from {PACKAGE}.broker import store as files
+from {PACKAGE}.broker.image import ImageStore
+from {PACKAGE}.model.config import Layout
+root, reference, step = sys.argv[1:]
+def checkpoint(name):
+    if name == step:
+        os.kill(os.getpid(), signal.SIGKILL)
+files.CHECKPOINT = checkpoint
+if step.startswith("child"):
+    from {PACKAGE}.broker import image_process
+    collect, started = image_process._collect, []
+    def kill(child, arguments, timeout):
+        started.append(child.pid)
+        if len(started) == int(step[5:]):
+            print(child.pid, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return collect(child, arguments, timeout)
+    image_process._collect = kill
+store = ImageStore(Layout.for_user(0, {{"NEXCAGE_ROOT": root}}), {{"HOME": root}})
+print(json.dumps(store.ensure(reference)))
+"""
+
+
+def start_worker(root: pathlib.Path, reference: str, step: str = "") -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", WORKER, str(root), reference, step], stdout=subprocess.PIPE, text=True)
+
+
+def test_parallel_runs_unpack_once(tmp_path: pathlib.Path) -> None:
+    reference = images.make_busybox_layout(tmp_path / "layout")
+    again = images.make_busybox_layout(tmp_path / "layout", "2")
+    workers = [start_worker(tmp_path, name) for name in (reference, reference, again)]
+    results = [json.loads(worker.communicate(timeout=30)[0]) for worker in workers]
+    assert len({result["path"] for result in results}) == 1
+    store = ImageStore(Layout.for_user(0, {"NEXCAGE_ROOT": str(tmp_path)}))
+    assert set(store.references()) == {reference, again}
+    assert len(os.listdir(store.folder)) == 2
+    record = json.loads(pathlib.Path(results[0]["path"], "../image.json").resolve().read_bytes())
+    assert record["reference"] in (reference, again)
+    assert sum(result["changed"] for result in results) == 2  # one image, two references
+
+
+@pytest.mark.parametrize("step", ["child1", "image:copied", "child2", "image:unpacked", "image:staged", "image:published"])
+def test_killed_run_is_healed(tmp_path: pathlib.Path, step: str) -> None:
+    reference = images.make_busybox_layout(tmp_path / "layout")
+    worker = start_worker(tmp_path, reference, step)
+    said = worker.communicate(timeout=30)[0]
+    assert worker.returncode == -signal.SIGKILL
+    if step.startswith("child"):
+        assert wait_dead(int(said))
+    store = ImageStore(Layout.for_user(0, {"NEXCAGE_ROOT": str(tmp_path)}), {"HOME": str(tmp_path)})
+    assert store.has(digest_of(reference)) is (step == "image:published")
+    assert bool(left_behind(store)) is (step != "image:published")
+    image = store.ensure(reference)
+    assert subprocess.run(["chroot", image["path"], "/bin/true"], check=False).returncode == 0
+    assert left_behind(store) == []
+    assert store.resolve(reference)["present"] is True
+
+
+def wait_dead(pid: int) -> bool:
+    for _attempt in range(300):
+        try:
+            if pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] == "Z":
+                return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+# ---- what a converged run costs
+
+
+def test_known_image_costs_next_to_nothing(store: ImageStore, tmp_path: pathlib.Path) -> None:
+    reference = images.make_small_layout(tmp_path / "layout")
+    store.ensure(reference)
+    source = f"""
+import sys, typing, json, os, re
+before = set(sys.modules)
+from {PACKAGE}.broker.image import ImageStore
+from {PACKAGE}.model.config import Layout
+store = ImageStore(Layout.for_user(0, {{"NEXCAGE_ROOT": {str(tmp_path / "a host")!r}}}))
+assert store.resolve({reference!r})["present"]
+print(*sorted(name.rpartition(".")[2] for name in set(sys.modules) - before if sys.modules[name].__spec__.origin))
+"""
+    said = subprocess.run([sys.executable, "-S", "-c", source], capture_output=True, check=True, text=True, env={"PYTHONPATH": os.pathsep.join(sys.path)})
+    assert set(said.stdout.split()) <= {"config", "errors", "image", "broker", "model", "module_utils", "plugins", "__future__"}
