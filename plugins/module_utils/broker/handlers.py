@@ -96,7 +96,7 @@ def read_handlers(bench: Workbench) -> Handlers:
     """The calls that change nothing."""
     return {
         "oci.list": lambda a: bench.engine.listing(None if a["names"] is None else list(a["names"])),
-        "oci.info": lambda a: next(iter(bench.engine.listing([a["name"]])), None),
+        "oci.info": lambda a: _info(bench, a["name"]),
         "oci.logs": lambda a: bench.engine.logs(a["name"], a["tail"]),
         "oci.features": lambda a: bench.engine.features(),
         "oci.check": lambda a: _check(bench, a),
@@ -124,6 +124,13 @@ def write_handlers(bench: Workbench) -> Handlers:
         "oci.exec": lambda a: bench.engine.exec(a["name"], dict(bench.order(a["name"]).process)),
         "state.put": lambda a: _state(bench).put(a),
     }
+
+
+def _info(bench: Workbench, name: str) -> dict[str, t.Any]:
+    found = bench.engine.listing([name])
+    if not found:
+        raise NexcageError("E_NOT_FOUND", "there is no such container", option="name", value=name)
+    return found[0]
 
 
 def _state(bench: Workbench) -> t.Any:

@@ -10,13 +10,13 @@ import typing as t
 from ..broker.audit import Audit
 from ..broker.gate import Gate
 from ..broker.handlers import Order, Workbench, read_handlers, write_handlers
+from ..model.capability import OPERATIONS, READ
 from ..model.config import Layout
 from ..model.errors import NexcageError
 from ..worker.sandbox import limits_of
 from ..worker.spawn import Worker
 from . import registry
 
-READ_OPERATIONS = frozenset(("list", "info", "health", "logs"))
 TIER_BUILT_IN = "process"
 
 
@@ -102,7 +102,7 @@ class Session:
         if bench is None:
             runtime = str(plugin.config.get("binary_path") or plugin.runtime)
             bench = self._benches[plugin.name] = Workbench(self.layout, plugin.name, runtime, self.orders)
-        writes = None if self.check_mode or operation in READ_OPERATIONS else write_handlers(bench)
+        writes = None if self.check_mode or OPERATIONS[operation].kind == READ else write_handlers(bench)
         context = {"version": plugin.manifest["version"], "trust": "builtin", "op": operation}
         return Gate(plugin.manifest, read_handlers(bench), writes, self.audit, context=context, targets=targets)
 

@@ -1,0 +1,263 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a task to a container: what is called, in which order, and what is never called."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import typing as t
+
+import pytest
+from ansible_collections.nexcage.backends.plugins.module_utils.manager import backends, converge, observe, registry
+from ansible_collections.nexcage.backends.plugins.module_utils.model import options
+from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
+from ansible_collections.nexcage.backends.tests.support import world as worlds
+
+DEFAULTS = {name: entry.get("default") for name, entry in options.argument_spec().items()}
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> worlds.World:
+    return worlds.make(monkeypatch, str(tmp_path))
+
+
+def task(world: worlds.World, check: bool = False, **parameters: t.Any) -> dict[str, t.Any]:
+    with world.session(check) as session:
+        return converge.converge(session, {**DEFAULTS, "name": "web", **parameters})
+
+
+def kinds(result: dict[str, t.Any]) -> list[str]:
+    return [action["action"] for action in result["plan"]]
+
+
+def test_create_start_and_nothing_the_second_time(world: worlds.World) -> None:
+    first = task(world, image="oci:/image", labels={"a": "b"})
+    assert first["changed"] and kinds(first) == ["pull", "create", "start"]
+    assert first["container"]["status"] == "running" and first["container"]["backend"] == "crun"
+    assert world.writes() == ["ensure", "create", "start"]
+    again = task(world, image="oci:/image", labels={"a": "b"})
+    assert not again["changed"] and again["plan"] == [] and world.writes() == ["ensure", "create", "start"]
+
+
+def test_check_mode_predicts_and_does_nothing(world: worlds.World) -> None:
+    predicted = task(world, check=True, image="oci:/image")
+    assert world.writes() == [] and predicted["container"] == {"name": "web", "status": "absent"}
+    done = task(world, image="oci:/image")
+    assert (predicted["plan"], predicted["diff"]) == (done["plan"], done["diff"])
+
+
+def test_a_converged_run_writes_no_file(world: worlds.World, tmp_path: pathlib.Path) -> None:
+    task(world, image="oci:/image")
+    before = {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    task(world)
+    assert {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_check_mode_makes_no_folder(world: worlds.World, tmp_path: pathlib.Path) -> None:
+    task(world, check=True, image="oci:/image")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_live_change_and_replace(world: worlds.World) -> None:
+    task(world, image="oci:/image", memory="32m", env={"A": "1"})
+    assert kinds(task(world, memory="64m")) == ["update"]
+    assert world.containers["web"]["spec"]["memory"] == 64 << 20
+    assert kinds(task(world, env={"A": "2"})) == ["replace", "start"]
+    assert world.containers["web"]["spec"]["memory"] == 64 << 20
+
+
+def test_observed_drift_is_put_right_with_recorded_value(world: worlds.World) -> None:
+    task(world, image="oci:/image", pids_limit=10)
+    world.containers["web"]["observed"] = {"pids_limit": 99}
+    assert kinds(task(world)) == ["update"]
+    assert world.containers["web"]["spec"]["pids_limit"] == 10
+
+
+def test_stop_pause_restart_remove(world: worlds.World) -> None:
+    task(world, image="oci:/image")
+    assert kinds(task(world, state="paused")) == ["pause"]
+    assert kinds(task(world, state="stopped", kill_signal="INT", force_kill=True)) == ["stop"]
+    assert kinds(task(world, state="restarted")) == ["start"]
+    assert kinds(task(world, state="absent")) == ["stop", "delete"]
+    assert kinds(task(world, state="absent")) == []
+    assert not os.listdir(world.layout.runtime + "/tasks")
+
+
+def test_move_to_another_backend(world: worlds.World) -> None:
+    task(world, image="oci:/image")
+    with pytest.raises(NexcageError) as caught:
+        task(world, backend="runc")
+    assert caught.value.code == "E_OWNER"
+    moved = task(world, backend="runc", replace_backend=True)
+    assert kinds(moved) == ["replace", "start"] and moved["container"]["backend"] == "runc"
+    assert not task(world)["changed"]
+
+
+def test_secrets(world: worlds.World) -> None:
+    result = task(world, image="oci:/image", secret_env={"TOKEN": "swordfish-swordfish"})
+    assert "swordfish" not in json.dumps(result) + json.dumps(world.containers)
+    assert not task(world, secret_env={"TOKEN": "swordfish-swordfish"})["changed"]
+    changed = task(world, secret_env={"TOKEN": "other"})
+    assert changed["changed"] and "hmac" not in json.dumps(changed["diff"])
+
+
+def test_failure_says_what_was_done(world: worlds.World) -> None:
+    world.faults["start"] = NexcageError("E_RUNTIME", "no")
+    with pytest.raises(NexcageError) as caught:
+        task(world, image="oci:/image")
+    details = caught.value.details
+    assert (details["done"], details["failed"], details["plugin"]) == (["create"], "start", "crun-backend")
+
+
+def test_an_impossible_spec_is_refused_before_the_old_one_is_touched(world: worlds.World) -> None:
+    task(world, image="oci:/image")
+    world.faults["check"] = NexcageError("E_INVALID", "no such source", option="mounts")
+    for check in (True, False):
+        with pytest.raises(NexcageError, match="no such source"):
+            task(world, check=check, hostname="new")
+    assert world.containers["web"]["status"] == "running" and "replace" not in world.calls
+
+
+def test_unknown_image_fails_in_check_mode_too(world: worlds.World) -> None:
+    for check in (True, False):
+        with pytest.raises(NexcageError) as caught:
+            task(world, check=check, image="oci:/nothing")
+        assert caught.value.option == "image"
+    assert world.writes() == []
+
+
+def test_pull_always_sees_a_new_image(world: worlds.World) -> None:
+    task(world, image="oci:/image")
+    assert not task(world, image="oci:/image", pull="always")["changed"]
+    world.images["oci:/image"] = "sha256:" + "2" * 64
+    assert not task(world, image="oci:/image")["changed"]
+    assert kinds(task(world, image="oci:/image", pull="always")) == ["pull", "replace", "start"]
+
+
+def test_replace_resolves_the_recorded_image(world: worlds.World) -> None:
+    task(world, image="oci:/image")
+    world.fetched.clear()
+    assert kinds(task(world, hostname="x")) == ["pull", "replace", "start"]
+
+
+def test_env_files(world: worlds.World, tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "env"
+    file.write_text("# comment\nA=file\nB=b=c\n\n")
+    task(world, image="oci:/image", env_file=[str(file)], env={"A": "task"})
+    assert world.containers["web"]["spec"]["env"] == {"A": "task", "B": "b=c"}
+
+
+@pytest.mark.parametrize("content", [b"A\n", b"=x\n", b"\xff=1\n", b"A=\0\n"])
+def test_env_file_refused(world: worlds.World, tmp_path: pathlib.Path, content: bytes) -> None:
+    file = tmp_path / "env"
+    file.write_bytes(content)
+    for path in (str(file), str(tmp_path), "/does/not/exist"):
+        with pytest.raises(NexcageError) as caught:
+            task(world, image="oci:/image", env_file=[path])
+        assert caught.value.option == "env_file" and caught.value.value == path
+
+
+def test_incomplete_is_made_anew(world: worlds.World) -> None:
+    task(world, image="oci:/image")
+    world.containers["web"]["status"] = "incomplete"
+    assert kinds(task(world, image="oci:/image")) == ["create", "start"]
+
+
+def test_not_root(world: worlds.World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(NexcageError) as caught:
+        task(world, image="oci:/image")
+    assert caught.value.code == "E_PRIVILEGE" and "become: true" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("parameters", "option"), [({"wait": "ready"}, "wait"), ({"wait": "port:x"}, "wait"), ({"timeout": 0}, "timeout"), ({"kill_signal": "NO"}, "kill_signal")]
+)
+def test_bad_task_options(world: worlds.World, parameters: dict[str, t.Any], option: str) -> None:
+    with pytest.raises(NexcageError) as caught:
+        task(world, image="oci:/image", **parameters)
+    assert caught.value.option == option and world.calls == []
+
+
+def test_a_port_without_network(world: worlds.World) -> None:
+    with pytest.raises(NexcageError, match="no port"):
+        task(world, image="oci:/image", wait="port:80", network_mode="none")
+
+
+def test_wait_for_the_end(world: worlds.World) -> None:
+    world.exits_after = 3
+    assert task(world, image="oci:/image", wait="exited")["container"]["exit_code"] == 3
+
+
+def test_wait_running(world: worlds.World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observe, "SETTLED", 0.05)
+    assert task(world, image="oci:/image", wait="running")["container"]["status"] == "running"
+    assert not task(world, wait="running")["changed"]
+    world.exits_after = 0
+    with pytest.raises(NexcageError) as caught:
+        task(world, state="restarted", wait="running")
+    assert "exit code 3" in caught.value.message and "/log" in caught.value.remedy
+
+
+def test_wait_for_the_end_of_what_does_not_run(world: worlds.World) -> None:
+    with pytest.raises(NexcageError, match="will not exit"):
+        task(world, image="oci:/image", state="present", wait="exited")
+
+
+def test_wait_for_a_port(world: worlds.World, monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+
+    monkeypatch.setattr(observe.time, "sleep", lambda _seconds: None)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert task(world, image="oci:/image", network_mode="host", wait=f"port:{port}")["changed"]
+    with pytest.raises(NexcageError) as caught:
+        task(world, wait=f"port:{port}", timeout=1)
+    assert caught.value.code == "E_TIMEOUT"
+
+
+def test_auto_takes_the_best_that_works(world: worlds.World) -> None:
+    world.versions["crun"] = "0.9.0"
+    assert task(world, image="oci:/image")["container"]["backend"] == "runc"
+
+
+def test_auto_finds_none(world: worlds.World) -> None:
+    world.faults["features"] = NexcageError("E_BINARY", "not installed")
+    with pytest.raises(NexcageError) as caught:
+        task(world, image="oci:/image")
+    assert "crun: not installed; runc: not installed" in caught.value.message
+
+
+def test_a_named_backend_that_is_too_old(world: worlds.World) -> None:
+    world.versions["runc"] = "nonsense"
+    with pytest.raises(NexcageError) as caught:
+        task(world, image="oci:/image", backend="runc")
+    assert caught.value.code == "E_BINARY" and ">=1.0.0" in caught.value.message
+
+
+def test_a_disabled_backend(world: worlds.World) -> None:
+    os.makedirs(world.layout.configuration)
+    with open(world.layout.configuration + "/config.json", "w", encoding="utf-8") as file:
+        json.dump({"plugins": {"crun-backend": {"enabled": False}}}, file)
+    assert task(world, image="oci:/image")["container"]["backend"] == "runc"
+    with pytest.raises(NexcageError) as caught:
+        task(world, image="oci:/image", name="other", backend="crun")
+    assert caught.value.code == "E_DISABLED"
+    with world.session() as session:
+        assert backends.choose(session, "auto", "runc-backend").backend == "runc"
+
+
+def test_an_operation_that_a_plugin_does_not_have(world: worlds.World) -> None:
+    plugin = registry.get("crun", world.layout)
+    with world.session() as session, pytest.raises(NexcageError) as caught:
+        session.operate(plugin._replace(manifest={**plugin.manifest, "operations": ["list"]}), "pause", {"name": "web"})
+    assert caught.value.code == "E_UNSUPPORTED"
+
+
+def test_a_write_operation_in_check_mode_has_no_handlers(world: worlds.World) -> None:
+    plugin = registry.get("crun", world.layout)
+    with world.session(True) as session, pytest.raises(NexcageError) as caught:
+        session.operate(plugin, "start", {"name": "web"})
+    assert caught.value.code == "E_READ_ONLY" and caught.value.details["plugin"] == "crun-backend"
