@@ -143,16 +143,18 @@ class Lock:
         path: The lock file; made, with its folder, where missing.
         timeout: Seconds to wait for another holder.
         holder: One line that tells an operator who holds it, such as ``pid 4711: start web``.
+        subject: The path of what is locked; where it does not exist at the end, the lock file goes too.
 
     Raises:
         NexcageError: ``E_LOCKED`` with the holder's description.
     """
 
-    def __init__(self, path: str, timeout: float, holder: str) -> None:
+    def __init__(self, path: str, timeout: float, holder: str, subject: str | None = None) -> None:
         self.path = path
         self.timeout = timeout
         self.holder = holder
-        self.discard = False  # set it to remove the file at the end, where its subject is gone
+        self.subject = subject
+        self.discard = False  # set it to remove the file at the end in any case
         self._descriptor = -1
 
     def __enter__(self) -> Lock:
@@ -185,7 +187,7 @@ class Lock:
 
     def __exit__(self, *_exception: object) -> None:
         """Give the lock up."""
-        if self.discard:
+        if self.discard or (self.subject is not None and not os.path.lexists(self.subject)):
             remove(self.path)
         os.close(self._descriptor)
         self._descriptor = -1

@@ -37,14 +37,17 @@ def _scope(identifier: str) -> str:
     return f"nexcage-{identifier}.scope"
 
 
+def blocked(name: str) -> bool:
+    """Whether a runtime refuses to create containers here: crun does where the v2 tree beside v1 has controllers."""
+    return name.startswith("crun") and cgroup.mode() == "hybrid" and bool(store.read_bytes(cgroup.ROOT + "/unified/cgroup.controllers"))
+
+
 def creator(argv: list[str]) -> list[str]:
     """The command that creates containers, from the plain runtime call.
 
-    crun refuses to create where the v2 tree beside v1 has controllers (hybrid); it does not look at
-    them in a mount namespace without that tree. No other of its commands needs this.
+    Where crun would refuse it gets a mount namespace without the v2 tree; no other of its commands looks there.
     """
-    blocked = cgroup.mode() == "hybrid" and store.read_bytes(cgroup.ROOT + "/unified/cgroup.controllers")
-    if not blocked or not os.path.basename(argv[0]).startswith("crun"):
+    if not blocked(os.path.basename(argv[0])):
         return argv
     script = 'umount "$0" && exec "$@"'
     view = [runtime.program("unshare"), "-m", "--propagation", "private", runtime.program("sh"), "-c", script]

@@ -64,7 +64,7 @@ def probe(places: records.Places, runtime: Runtime) -> dict[str, t.Any]:
     except NexcageError as error:
         problems.append(str(error))
     result["cgroup_mode"] = cgroup.mode()
-    result["cgroup_workaround"] = len(cgroup_control.creator([f"/{runtime.name}"])) > 1
+    result["cgroup_workaround"] = cgroup_control.blocked(runtime.name)
     result["systemd"] = cgroup_control.systemd()
     result["overlay"] = rootfs.overlay_known()
     result["seccomp"] = any(os.path.exists(path) for path in seccomp_profile.DEFAULT_PATHS)

@@ -34,7 +34,7 @@ def locked(places: records.Places, name: str, what: str) -> store.Lock:
     if os.geteuid() != 0:
         raise NexcageError("E_PRIVILEGE", f"{what} {name}: root is needed to make and change containers")
     since = observe.timestamp(time.time())
-    return store.Lock(f"{places.locks}/{name}", LOCK_TIMEOUT, f"process {os.getpid()} ({what} {name}, since {since})")
+    return store.Lock(f"{places.locks}/{name}", LOCK_TIMEOUT, f"process {os.getpid()} ({what} {name}, since {since})", f"{places.containers}/{name}")
 
 
 def existing(places: records.Places, name: str) -> records.Container:
@@ -60,19 +60,16 @@ def create(places: records.Places, tool: Runtime, request: staging.Request) -> d
     Raises:
         NexcageError: ``E_EXISTS``, and all that making it can refuse; nothing is left then.
     """
-    with locked(places, request.name, "create") as lock:
+    with locked(places, request.name, "create"):
         store.checkpoint("create:locked")
-        lock.discard = True
         current = removal.heal(places, request.name)
         if current is not None:
-            lock.discard = False
             owner = current.record["backend"]
             raise NexcageError("E_EXISTS", f"a container of this name exists already ({owner})", option="name", value=request.name)
         store.checkpoint("create:healed")
         container = staging.stage(places, tool, request, "create")
         store.checkpoint("create:staged")
         staging.commit(places, container)
-        lock.discard = False
         store.checkpoint("create:committed")
         return {"id": container.id}
 
@@ -288,8 +285,7 @@ def delete(places: records.Places, name: str) -> None:
     Raises:
         NexcageError: ``E_NOT_FOUND``, ``E_OWNER``, ``E_TIMEOUT``, ``E_STATE``.
     """
-    with locked(places, name, "delete") as lock:
-        lock.discard = True
+    with locked(places, name, "delete"):
         half_made = records.current_id(places, name) is None and bool(records.generations(places, name))
         damaged = not half_made and records.find(places, name) is None and bool(records.generations(places, name))
         if half_made or damaged:

@@ -9,10 +9,12 @@ import re
 import typing as t
 
 from ...model.errors import NexcageError
+from .. import store
 from . import cgroup
 
 DEFAULT_PIDS = 2048
 _SET = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
+_ONLINE = {"cpuset_cpus": "/sys/devices/system/cpu/online", "cpuset_mems": "/sys/devices/system/node/online"}
 
 
 def check(values: t.Mapping[str, t.Any]) -> None:
@@ -38,6 +40,15 @@ def check(values: t.Mapping[str, t.Any]) -> None:
         text = values.get(option)
         if text and not _SET.fullmatch(text):
             raise NexcageError("E_INVALID", "not a list of numbers such as 0-2,5", option=option, value=text)
+        online = (store.read_bytes(_ONLINE[option]) or b"").decode("ascii", "replace").strip()
+        if text and online and not _numbers(text) <= _numbers(online):
+            raise NexcageError("E_INVALID", f"this host has only {online}", option=option, value=text, remedy="name what the host has")
+
+
+def _numbers(text: str) -> set[int]:
+    """The numbers in the list format of cpuset(7)."""
+    ends = (part.partition("-") for part in text.split(","))
+    return {number for first, _dash, last in ends for number in range(int(first), int(last or first) + 1)}
 
 
 def swap_accounting() -> bool:

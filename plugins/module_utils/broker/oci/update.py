@@ -1,6 +1,6 @@
 # Copyright (c) 2026 NexCage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Limits that change while the container runs."""
+"""What changes while the container runs: its limits, and what only the record says."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from .. import store
 from . import cgroup, cgroup_control, lifecycle, observe, records, resources, staging
 from .runtime import Runtime
 
+# Nothing outside the record depends on these.
+_NOTED = ("labels", "stop_signal", "stop_timeout")
 # option -> the runtime specification's words for no limit, the v1 controller, the kernel's file and word on v1 and v2
 _UNLIMITED: dict[str, tuple[dict[str, t.Any], str, tuple[str, str], tuple[str, str]]] = {
     "cpus": (
@@ -27,7 +29,7 @@ _UNLIMITED: dict[str, tuple[dict[str, t.Any], str, tuple[str, str], tuple[str, s
 
 
 def apply(places: records.Places, tool: Runtime, name: str, changes: t.Mapping[str, t.Any]) -> None:
-    """Set limits live where the container runs, and for its next start in any case.
+    """Set limits live where the container runs, and for its next start in any case; labels and how to stop, in the record.
 
     Args:
         places: The backend's folders.
@@ -40,7 +42,7 @@ def apply(places: records.Places, tool: Runtime, name: str, changes: t.Mapping[s
             record then still has the old values.
     """
     for option in changes:
-        if option not in observe.UPDATABLE:
+        if option not in observe.UPDATABLE + _NOTED:
             raise NexcageError("E_UNSUPPORTED", "cannot change while the container exists", option=option, remedy="recreate the container")
     with lifecycle.locked(places, name, "update"):
         container = lifecycle.existing(places, name)
@@ -49,8 +51,9 @@ def apply(places: records.Places, tool: Runtime, name: str, changes: t.Mapping[s
         wanted = {**spec.values}
         chosen = set(changes) | ({"memory_swap", "memory"} if {"memory", "memory_swap"}.intersection(changes) else set())
         rendered = resources.render({option: wanted[option] for option in chosen if option in wanted})
-        if lifecycle.situation(places, tool, container) != "stopped":
-            _live(places, tool, container, rendered, {option: changes[option] for option in changes})
+        limits = {option: value for option, value in changes.items() if option not in _NOTED}
+        if limits and lifecycle.situation(places, tool, container) != "stopped":
+            _live(places, tool, container, rendered, limits)
         store.checkpoint("update:live")
         _write(places, container, spec, rendered)
 
@@ -113,6 +116,9 @@ def _write(places: records.Places, container: records.Container, spec: Container
         store.write_json(path, config)
     store.checkpoint("update:config")
     container.record["spec"] = spec.values
+    for option in ("stop_signal", "stop_timeout"):
+        if spec.get(option) is not None:
+            container.record[option] = spec.get(option)
     store.write_json(container.folder + "/record.json", container.record)
     store.checkpoint("update:record")
     if not os.path.exists(path):
