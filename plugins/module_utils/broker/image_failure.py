@@ -31,13 +31,13 @@ _MEANINGS: tuple[tuple[tuple[str, ...], str, str, str], ...] = (
         ("x509:", "tls: failed to verify"),
         "E_REGISTRY",
         "the certificate of {registry} cannot be verified",
-        "put the authority's certificate into /etc/containers/certs.d/{registry}/ca.crt",
+        "put the authority's certificate into /etc/containers/certs.d/{registry}/ca.crt; validate_certs: false is for tests alone",
     ),
     (
         ("server gave HTTP response to HTTPS client",),
         "E_REGISTRY",
         "{registry} speaks plain HTTP",
-        "set up TLS on the registry, or list it as insecure in the host's registries.conf",
+        "set up TLS on the registry, list it as insecure in the host's registries.conf, or set validate_certs: false",
     ),
     (
         (

@@ -71,7 +71,8 @@ def forget_leftovers(store: ImageStore) -> None:
     """Remove the half-made folders of runs that are no more."""
     for name in os.listdir(store.folder):
         if name.startswith(STAGING):
-            with contextlib.suppress(NexcageError), _lock(store, name[len(STAGING) :].partition("-")[0], 0.0):
+            with contextlib.suppress(NexcageError), _lock(store, name[len(STAGING) :].partition("-")[0], 0.0) as lock:
+                lock.discard = True
                 shutil.rmtree(f"{store.folder}/{name}", ignore_errors=True)
 
 
@@ -85,7 +86,8 @@ def _bring(store: ImageStore, reference: Reference, access: Access, digest: str)
     os.makedirs(store.folder, mode=0o700, exist_ok=True)
     forget_leftovers(store)
     name = digest[7:]
-    with _lock(store, name, access.timeout):
+    with _lock(store, name, access.timeout) as lock:
+        lock.discard = True  # one lock file for every image there ever was would be a leak
         if store.has(digest):
             return False
         staging = f"{store.folder}/{STAGING}{name}-{os.urandom(4).hex()}"

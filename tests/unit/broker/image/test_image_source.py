@@ -161,7 +161,7 @@ def test_folder_as_an_archive(tmp_path: pathlib.Path) -> None:
     assert refused(f"oci-archive:{tmp_path}").code == "E_STATE"
 
 
-def archive(path: pathlib.Path, layout: images.Layout, mode: str = "w", prefix: str = "") -> str:
+def archive(path: pathlib.Path, layout: images.Layout, mode: t.Any = "w", prefix: str = "") -> str:
     with tarfile.open(str(path), mode) as stream:
         for file in layout.folder.rglob("*"):
             stream.add(file, prefix + str(file.relative_to(layout.folder)), recursive=False)

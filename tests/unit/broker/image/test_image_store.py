@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import errno
 import json
 import os
@@ -19,7 +20,7 @@ from ansible_collections.nexcage.backends.plugins.module_utils.broker import ima
 from ansible_collections.nexcage.backends.plugins.module_utils.broker.image import ImageStore
 from ansible_collections.nexcage.backends.plugins.module_utils.broker.image_process import Outcome
 from ansible_collections.nexcage.backends.plugins.module_utils.broker.image_reference import parse
-from ansible_collections.nexcage.backends.plugins.module_utils.broker.store import Lock
+from ansible_collections.nexcage.backends.plugins.module_utils.broker.store import Lock, write_json
 from ansible_collections.nexcage.backends.plugins.module_utils.model.config import Layout
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 from ansible_collections.nexcage.backends.tests.support import images
@@ -308,12 +309,12 @@ def test_disk_that_is_full_at_the_last_moment(store: ImageStore, layout: images.
         class Library:
             @staticmethod
             def syncfs(_descriptor: int) -> int:
-                image_pull.ctypes.set_errno(errno.ENOSPC)
+                ctypes.set_errno(errno.ENOSPC)
                 return -1
 
         return Library
 
-    monkeypatch.setattr(image_pull.ctypes, "CDLL", no_syncfs)
+    monkeypatch.setattr(ctypes, "CDLL", no_syncfs)
     reference = layout.tag(layout.manifest([]), "1")
     assert refused(store.ensure, reference).code == "E_SPACE"
     assert os.listdir(store.folder) == []
@@ -321,7 +322,7 @@ def test_disk_that_is_full_at_the_last_moment(store: ImageStore, layout: images.
 
 @pytest.mark.parametrize("name", ["image.json", "references.json"])
 def test_full_disk_for_the_small_files(store: ImageStore, layout: images.Layout, tools: Tools, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    write = image_pull.write_json
+    write = write_json
 
     def full(path: str, value: t.Any) -> None:
         if path.endswith(name):
@@ -355,6 +356,7 @@ def test_leftovers_of_dead_runs_are_removed(store: ImageStore, layout: images.La
     assert left_behind(store) == [f"{image_pull.STAGING}{living}-1"]
     store.ensure(layout.tag(layout.manifest([], {"User": "1"}), "2"))
     assert left_behind(store) == []
+    assert os.listdir(f"{store.layout.runtime}/locks") == ["image-references"]
 
 
 @pytest.mark.parametrize(
