@@ -44,6 +44,14 @@ class Oci:
         """What the runtime is: "runtime", "path", "version", "cgroup_mode", "overlay", "problems"."""
         return self._call("oci.features", {})
 
+    def check(self, name: str, image: str | None = None) -> None:
+        """Refuse what ``create`` would refuse, and change nothing."""
+        self._call("oci.check", {"name": name, "image": image})
+
+    def exists(self, name: str, path: str) -> bool:
+        """Whether an absolute path exists inside a running container."""
+        return self._call("oci.exists", {"name": name, "path": path})
+
     def create(self, name: str, image: str | None = None) -> dict[str, Any]:
         """Create from the task's spec. ``image``: a digest from ``host.image``; none for the task's own bundle."""
         return self._call("oci.create", {"name": name, "image": image})

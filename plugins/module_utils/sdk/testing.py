@@ -35,6 +35,7 @@ class FakeHost(Host):
         containers: Records by name, as ``host.oci.list()`` tells them.
         images: Reference to digest.
         store: What ``host.state`` keeps.
+        paths: Name and path of what ``host.oci.exists()`` finds.
         problems: What ``host.oci.features()`` tells under that name.
         outcome: What ``host.oci.exec()`` answers.
     """
@@ -46,6 +47,7 @@ class FakeHost(Host):
         self.containers: dict[str, dict[str, t.Any]] = {}
         self.images = {name: "sha256:" + hashlib.sha256(name.encode()).hexdigest() for name in images}
         self.store: dict[str, t.Any] = {}
+        self.paths: set[tuple[str, str]] = set()
         self.problems: list[str] = []
         self.outcome: dict[str, t.Any] = {"rc": 0, "stdout": "", "stderr": "", "timed_out": False}
         self._runtime = runtime
@@ -90,14 +92,24 @@ class FakeHost(Host):
         facts = {"runtime": self._runtime, "path": "/usr/bin/" + self._runtime, "version": "1.0.0"}
         return {**facts, "cgroup_mode": "v2", "overlay": True, "problems": self.problems}
 
+    def _oci_exists(self, name: str, path: str) -> bool:
+        self._container(name, "running")
+        return (name, path) in self.paths
+
+    def _oci_check(self, name: str, image: str | None) -> None:
+        self._known(image)
+
+    def _known(self, image: str | None) -> None:
+        if image is not None and image not in self.images.values():
+            raise host_error({"code": "E_IMAGE", "message": f"no image {image} on this host"})
+
     def _oci_create(self, name: str, image: str | None) -> t.Any:
         if name in self.containers:
             raise host_error({"code": "E_EXISTS", "message": f"there is a container {name} already"})
         return self._place(name, image)
 
     def _place(self, name: str, image: str | None) -> t.Any:
-        if image is not None and image not in self.images.values():
-            raise host_error({"code": "E_IMAGE", "message": f"no image {image} on this host"})
+        self._known(image)
         identifier = hashlib.sha256(f"{name}{len(self.calls)}".encode()).hexdigest()[:16]
         self.containers[name] = {"id": identifier, "name": name, "status": "created", "pid": None, "image_digest": image}
         return {"id": identifier}

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PACKAGE = __name__.rpartition("worker.")[0] + "backends."
 # Codecs are looked up when first used, which is too late once the filter is loaded.
 ALWAYS = ("encodings.ascii", "encodings.latin_1")
+LONGEST = 4096  # characters of an error's message
 WAITING, ENDED = 0, 1  # exit codes: the module went away; the protocol was broken
 
 
@@ -66,21 +67,21 @@ def describe(error: BaseException) -> str:
     while trace is not None:
         code = trace.tb_frame.f_code
         if trace.tb_frame.f_globals.get("__name__", "").startswith(PACKAGE):
-            place = f" ({code.co_filename} line {trace.tb_lineno}, in {code.co_name})"
+            place = f" ({code.co_filename.strip('<>')} line {trace.tb_lineno}, in {code.co_name})"
         trace = trace.tb_next
     return f"{type(error).__name__}: {error}{place}"
 
 
 def failure(error: BaseException) -> dict[str, Any]:
-    """The error object of a frame."""
+    """The error object of a frame; always one that can be sent."""
     from ..sdk.errors import HostError, PluginError
 
-    if isinstance(error, HostError):
-        return {"code": error.code, "message": error.message, "remedy": error.remedy, "call": error.call}
-    if isinstance(error, PluginError):
-        return {"code": error.code, "message": error.message, "remedy": error.remedy, "call": 0}
     code = "E_LIMIT" if isinstance(error, (MemoryError, FrameTooLarge)) else "E_PLUGIN"
-    return {"code": code, "message": describe(error), "remedy": "", "call": 0}
+    texts = {"code": code, "message": describe(error), "remedy": ""}
+    if isinstance(error, (HostError, PluginError)):
+        texts = {"code": error.code, "message": error.message, "remedy": error.remedy}
+    clean = {name: str(text)[:LONGEST].encode("utf-8", "backslashreplace").decode() for name, text in texts.items()}
+    return {**clean, "call": error.call if isinstance(error, HostError) else 0}
 
 
 class Server:

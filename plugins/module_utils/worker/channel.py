@@ -56,7 +56,7 @@ def _constant(text: str) -> NoReturn:
 
 
 def _foreign(value: object) -> NoReturn:
-    raise FrameError(f"{type(value).__name__} is not JSON")
+    raise TypeError(type(value).__name__)
 
 
 class _Rules:

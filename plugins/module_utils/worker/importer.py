@@ -26,7 +26,7 @@ class MemoryImporter:
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """The import system asks here; ``None`` for what is not ours."""
         if name in self.sources:
-            return ModuleSpec(name, self, origin=name.rpartition(".")[2] + ".py")  # type: ignore[arg-type]
+            return ModuleSpec(name, self, origin=f"<{name.rpartition('.')[2]}.py>")  # type: ignore[arg-type]
         if any(known.startswith(name + ".") for known in self.sources):
             return ModuleSpec(name, self, is_package=True)  # type: ignore[arg-type]
         return None
@@ -38,7 +38,7 @@ class MemoryImporter:
         """Compile and run the source; a package has none."""
         source = self.sources.get(module.__name__)
         if source is not None:
-            file_name = module.__name__.rpartition(".")[2] + ".py"
+            file_name = f"<{module.__name__.rpartition('.')[2]}.py>"
             exec(compile(source, file_name, "exec", dont_inherit=True), module.__dict__)
 
 

@@ -14,7 +14,6 @@ from . import channel
 
 STDERR = 64 << 10  # bytes kept of what a worker writes to stderr
 _CHUNK = 64 << 10
-_GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
 class Pipes:
@@ -60,10 +59,10 @@ class Pipes:
 
     def _pump(self, seconds: float) -> None:
         """Move what can be moved; wait at most that long for the first event."""
-        for descriptor, event in self._poll.poll(max(0, int(seconds * 1000) + 1) if seconds > 0 else 0):
+        for descriptor, _event in self._poll.poll(max(0, int(seconds * 1000) + 1) if seconds > 0 else 0):
             if descriptor == self._outgoing:
                 self._write()
-            elif event & (select.POLLIN | _GONE):
+            else:
                 self._read(descriptor)
 
     def _read(self, descriptor: int) -> None:

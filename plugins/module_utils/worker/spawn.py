@@ -68,6 +68,8 @@ class Worker:
         self.operations: tuple[str, ...] = ()
         self._request = 0
         self._refusals: dict[int, NexcageError] = {}
+        self._logs = 0
+        self._patience = START
         self._ready = False
         self._stopped = ""  # why it ended
         self._process = process or Process()
@@ -115,7 +117,7 @@ class Worker:
             }
         )
         try:
-            frame = self._receive(time.monotonic() + START, ("ready",))
+            frame = self._receive(self._within(START), ("ready",))
         except NexcageError as error:
             details = {**error.details, "stderr": self.stderr[-MESSAGE:]}
             raise NexcageError("E_SANDBOX", f"the worker did not start: {error.message}", details=details) from error
@@ -155,7 +157,7 @@ class Worker:
         if not self._ready:
             self.start()
         self._send({"t": "load", "entry": entry, "files": dict(sources), "config": dict(config or {})})
-        frame = self._receive(time.monotonic() + self.limits.timeout, ("loaded", "failed"), self._no_calls)
+        frame = self._receive(self._within(self.limits.timeout), ("loaded", "failed"), self._no_calls)
         if frame["t"] == "failed":
             self._end("the plugin could not be loaded")
             raise self._plugin_error(frame["error"], f"the plugin {name} cannot be loaded")
@@ -189,8 +191,9 @@ class Worker:
             raise self._violation("a frame that nobody asked for")
         self._request += 1
         self._refusals = {}
+        self._logs = 0
         self._send({"t": "req", "id": self._request, "op": operation, "params": dict(params)})
-        deadline = time.monotonic() + (self.limits.timeout if deadline_s is None else deadline_s)
+        deadline = self._within(self.limits.timeout if deadline_s is None else deadline_s)
         calls = 0
         while True:
             frame = self._receive(deadline, ("call", "res"), handler)
@@ -208,21 +211,20 @@ class Worker:
             deadline += time.monotonic() - begin
             if self._pipes.pending():
                 raise self._violation("a second frame while a call was outstanding")
-            self._send(answer)
+            self._pipes.send(answer)
 
     def close(self) -> None:
         """End and reap it; there is nothing in it to save."""
         self._end("it was closed")
 
-    def _call(self, handler: Handler, frame: dict[str, t.Any]) -> dict[str, t.Any]:
-        """One brokered call and its answer."""
+    def _call(self, handler: Handler, frame: dict[str, t.Any]) -> bytes:
+        """One brokered call; returns the frame that answers it."""
         if self._pipes.pending():
             raise self._violation("a second frame while a call was outstanding")
         answer = {"t": "ret", "n": frame["n"]}
         try:
             value = handler(frame["cap"], frame["params"])
-            channel.encode({"value": value}, channel.TO_WORKER - 64)
-            return {**answer, "ok": True, "value": value}
+            return channel.encode({**answer, "ok": True, "value": value}, channel.TO_WORKER)
         except channel.FrameError as error:
             refusal = NexcageError("E_INTERNAL", f"{clean(frame['cap'])}: the answer cannot be sent: {error}")
         except NexcageError as error:
@@ -232,7 +234,12 @@ class Worker:
             raise
         self._refusals[frame["n"]] = refusal
         error_object = {"code": refusal.code, "message": refusal.message, "remedy": refusal.remedy}
-        return {**answer, "ok": False, "error": error_object}
+        return channel.encode({**answer, "ok": False, "error": error_object}, channel.TO_WORKER)
+
+    def _within(self, seconds: float) -> float:
+        """The deadline that many seconds from now."""
+        self._patience = seconds
+        return time.monotonic() + seconds
 
     def _no_calls(self, _cap: str, _params: dict[str, t.Any]) -> None:
         """Log lines of an import go nowhere."""
@@ -265,15 +272,14 @@ class Worker:
 
     def _receive(self, deadline: float, expected: tuple[str, ...], handler: Handler | None = None) -> dict[str, t.Any]:
         """The next frame that is not a log line; whatever is not expected ends the worker."""
-        logs = 0
         while True:
             frame = self._frame(deadline)
             if frame["t"] in expected:
                 return frame
             if frame["t"] != "log" or handler is None:
                 raise self._violation(f"an unexpected frame {frame['t']}")
-            logs += 1
-            if logs > self.limits.logs:
+            self._logs += 1
+            if self._logs > self.limits.logs:
                 raise self._violation(f"more than {self.limits.logs} log lines", "E_LIMIT")
             with contextlib.suppress(NexcageError):  # a refused line is dropped
                 handler("log", {"level": frame["level"], "message": clean(frame["message"])})
@@ -281,14 +287,15 @@ class Worker:
     def _frame(self, deadline: float) -> dict[str, t.Any]:
         try:
             data = self._pipes.receive(deadline)
-            if data is None:
-                raise self._crash()
-            frame = channel.decode(data)
+            frame = channel.decode(data) if data is not None else None
         except channel.FrameError as error:
             raise self._violation(str(error)) from None
-        except NexcageError:
+        except NexcageError as error:
             self._end("it did not answer in time")
-            raise
+            message = f"the plugin did not answer within {self._patience:g} seconds"
+            raise NexcageError(error.code, message, details={"stderr": self.stderr[-MESSAGE:]}) from None
+        if frame is None:
+            raise self._crash()
         reason = _malformed(frame)
         if reason:
             raise self._violation(reason)
