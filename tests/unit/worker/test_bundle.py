@@ -1,0 +1,163 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is sent to a worker, from a folder and from a zip, on every Python there is."""
+
+from __future__ import annotations
+
+import ast
+import json
+import marshal
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import zipfile
+
+import pytest
+from ansible_collections.nexcage.backends.plugins.module_utils.backends import crun
+from ansible_collections.nexcage.backends.plugins.module_utils.worker import bundle
+
+LARGEST = 32 << 10  # bytes of source
+UTILS = pathlib.Path(bundle.__file__).resolve().parent.parent
+PARTS = pathlib.PurePath("ansible_collections/nexcage/backends/plugins/module_utils")
+
+
+def undocumented(source: str) -> str:
+    """The syntax tree with its docstrings emptied."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node, clean=False):
+            node.body[0] = ast.Expr(ast.Constant(""))
+    return ast.dump(tree)
+
+
+@pytest.mark.parametrize("name", ["worker.importer", *bundle.PROGRAM])
+def test_only_documentation_is_left_out(name: str) -> None:
+    source = bundle.source(name)
+    short = bundle.slim(source)
+    assert undocumented(short) == undocumented(source)
+    assert short.count("\n") == source.count("\n")
+    assert "# " not in re.sub(r"\S.*", "", short)
+
+
+def test_it_is_small_enough() -> None:
+    frame = bundle.program()
+    assert int.from_bytes(frame[:4], "big") == len(frame) - 4
+    sources = marshal.loads(frame[4:])
+    assert set(sources) == {"importer", *(bundle.BASE + name for name in bundle.PROGRAM)}
+    assert sum(map(len, sources.values())) <= LARGEST
+    assert len(frame) <= LARGEST
+
+
+def test_a_payload_carries_it_all() -> None:
+    """AnsiballZ ships what some file imports literally."""
+    tree = ast.parse(bundle.source("worker.bundle"))
+    shipped = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            package = "worker" if node.level == 1 else ""
+            parts = [part for part in (package, node.module) if part]
+            shipped |= {".".join([*parts, alias.name]) for alias in node.names} | {".".join(parts)}
+    assert {"worker.importer", *bundle.PROGRAM} <= shipped
+
+
+def test_the_worker_imports_nothing_heavy() -> None:
+    """Each of these costs more than a millisecond of every worker's start."""
+    for name in ("worker.importer", *bundle.PROGRAM):
+        for node in ast.parse(bundle.source(name)).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert set(names) <= {"os", "sys", "errno", "struct", "ctypes", "resource", "_json"}, name
+
+
+def test_a_plugins_files() -> None:
+    files = bundle.plugin_sources(crun)
+    assert list(files) == ["plugin.py", "oci.py"]
+    assert "MANIFEST" in files["plugin.py"]
+
+
+def test_no_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImportError):
+        bundle.source("worker.absent")
+    monkeypatch.setattr(bundle.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError):
+        bundle.source("worker.channel")
+
+
+RUN = """
+import json, sys
+from ansible_collections.nexcage.backends.plugins.module_utils.backends import crun
+from ansible_collections.nexcage.backends.plugins.module_utils.worker import bundle
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.sandbox import PRELOADABLE, limits_of
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.spawn import Worker
+with Worker() as worker:
+    worker.start(limits_of(crun.MANIFEST["resource_requirements"]), PRELOADABLE)
+    worker.load("crun-backend", bundle.plugin_sources(crun))
+    value = worker.request("list", {"names": ["wäb"]}, lambda call, params: [call, params])
+print(json.dumps([worker.sandbox.as_dict(), value, bundle.__file__]))
+"""
+
+
+def run(interpreter: str, path: pathlib.Path, user: int | None = None) -> tuple[dict[str, object], str]:
+    """Load crun-backend in a worker with nothing but ``path`` to import from."""
+    done = subprocess.run([interpreter, "-B", "-c", RUN], env={"PYTHONPATH": str(path)}, cwd="/", capture_output=True, text=True, check=False, user=user)
+    assert done.returncode == 0, done.stderr
+    sandbox, value, place = json.loads(done.stdout)
+    assert value == ["oci.list", {"names": ["wäb"]}]
+    return sandbox, place
+
+
+def pythons() -> list[str]:
+    """Every Python from 3.9 on that is installed where Python usually is."""
+    folders = [pathlib.Path("/usr/bin"), pathlib.Path("/usr/local/bin"), *pathlib.Path.home().glob(".pyenv/versions/*/bin")]
+    found = {str(path.resolve()): path for folder in folders for path in sorted(folder.glob("python3.*"))}
+    named = [path for path in found.values() if re.fullmatch(r"python3\.(9|\d\d)", path.name) and os.access(path, os.X_OK)]
+    return sorted({path.name: str(path) for path in named}.values())
+
+
+@pytest.fixture(scope="module")
+def payload(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The module_utils in a zip, as a module brings them."""
+    target = tmp_path_factory.mktemp("payload") / "payload.zip"
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for folder in [PARTS, *PARTS.parents][:-1]:
+            archive.writestr(f"{folder}/__init__.py", "")
+        for path in sorted(UTILS.rglob("*.py")):
+            name = PARTS / path.relative_to(UTILS)
+            if str(name) not in archive.namelist():
+                archive.write(path, str(name))
+    target.parent.chmod(0o755)
+    return target
+
+
+@pytest.mark.requires("linux")
+@pytest.mark.parametrize("interpreter", sorted({sys.executable, *pythons()}))
+def test_it_runs_from_a_zip(interpreter: str, payload: pathlib.Path) -> None:
+    sandbox, place = run(interpreter, payload)
+    assert sandbox["tier"] == "standard"
+    assert "payload.zip" in place
+
+
+@pytest.mark.requires("linux")
+def test_it_runs_from_an_exploded_payload(payload: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    with zipfile.ZipFile(payload) as archive:
+        archive.extractall(tmp_path)
+    sandbox, place = run(sys.executable, tmp_path)
+    assert sandbox["tier"] == "standard"
+    assert place.startswith(str(tmp_path))
+
+
+@pytest.mark.requires("root", "linux", "/usr/bin/python3")
+def test_it_runs_for_an_ordinary_user(payload: pathlib.Path) -> None:
+    target = pathlib.Path("/tmp") / f"nexcage-payload-{os.getpid()}.zip"
+    target.write_bytes(payload.read_bytes())
+    target.chmod(0o644)
+    try:
+        sandbox, _place = run("/usr/bin/python3", target, user=1234)
+    finally:
+        target.unlink()
+    assert sandbox == {
+        "tier": "standard",
+        "layers": ["rlimits", "pdeathsig", "no_new_privs", "seccomp"],
+        "missing": {"uid": "the module may not change its user"},
+    }
