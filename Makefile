@@ -163,12 +163,9 @@ build:
 bench: setup
 	@$(IN) tests/benchmark/run
 
-# Pages that are generated from a table, as page:module.
-MODEL := ansible_collections.nexcage.backends.plugins.module_utils.model
-PAGES := capabilities:capability_table
 docs: $(VENV)/.stamp-dev
 	@mkdir -p build/docs
-	@for page in $(PAGES); do $(IN) python -m "$(MODEL).$${page#*:}" >"build/$${page%:*}.md"; mv "build/$${page%:*}.md" docs/; done
+	@$(IN) python tools/generate_docs.py
 	@$(IN) antsibull-docs sphinx-init --use-current --squash-hierarchy --lenient --dest-dir build/docs nexcage.backends
 	@$(IN) $(PIP_INSTALL) --requirement build/docs/requirements.txt
 	@cd build/docs && $(CURDIR)/tools/in-venv $(CURDIR)/$(VENV) ./build.sh >build.log 2>&1 || { cat build.log; exit 1; }

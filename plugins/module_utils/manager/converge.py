@@ -71,6 +71,7 @@ class Task:
 def _converge(session: Session, task: Task) -> dict[str, t.Any]:
     owner = observe.owner(session.layout, task.name)
     plugin = backends.choose(session, task.parameters["backend"], owner)
+    options.check_supported(task.parameters, plugin.backend)
     holder = registry.get(owner, session.layout) if owner else plugin
     found = observe.one(session, holder, task.name)
     host_key = key.host_key(session.layout, make=not session.check_mode)

@@ -175,6 +175,24 @@ def container_spec(parameters: t.Mapping[str, t.Any], environment_files: t.Mappi
     return ContainerSpec(canonical)
 
 
+def check_supported(parameters: t.Mapping[str, t.Any], backend: str) -> None:
+    """Refuse the options that a backend does not support.
+
+    Raises:
+        NexcageError: ``E_UNSUPPORTED`` naming option, value and the backends that support it.
+    """
+    for option in OPTIONS:
+        value = parameters.get(option.name)
+        if backend not in option.backends and value is not None and value != option.default:
+            raise NexcageError(
+                "E_UNSUPPORTED",
+                f"the backend {backend} does not support it",
+                option=option.name,
+                value=None if option.sensitive else value,
+                remedy=f"remove it, or use one of {', '.join(option.backends)}",
+            )
+
+
 def _check_together(canonical: t.Mapping[str, t.Any]) -> None:
     """Refuse values that contradict each other."""
     if "image" in canonical and "bundle" in canonical:

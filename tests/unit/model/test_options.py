@@ -120,6 +120,19 @@ def test_seal() -> None:
     assert one == spec(memory="64m") and one != two and one != "x" and hash(one) == hash(spec(memory="64m"))
 
 
+def test_an_option_that_a_backend_does_not_support(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = tuple(option._replace(backends=("runc",)) if option.name in ("memory", "secret_env") else option for option in options.OPTIONS)
+    monkeypatch.setattr(options, "OPTIONS", rows)
+    options.check_supported({"name": "web", "memory": None, "cpus": "1"}, "crun")
+    options.check_supported({"name": "web", "memory": "64m"}, "runc")
+    with pytest.raises(NexcageError) as caught:
+        options.check_supported({"name": "web", "memory": "64m"}, "crun")
+    assert (caught.value.code, caught.value.option, caught.value.value) == ("E_UNSUPPORTED", "memory", "64m") and "runc" in caught.value.remedy
+    with pytest.raises(NexcageError) as caught:
+        options.check_supported({"name": "web", "secret_env": {"A": "s"}}, "crun")
+    assert caught.value.value is None
+
+
 def test_argument_spec_has_no_empty_entries() -> None:
     for name, entry in options.argument_spec().items():
         assert None not in entry.values(), name

@@ -1,0 +1,45 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The documentation says what the code does: generated pages, option by option, and links that lead somewhere."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+
+import pytest
+import yaml
+from ansible_collections.nexcage.backends.plugins.module_utils.manager import registry
+from ansible_collections.nexcage.backends.plugins.module_utils.model import manifest, options
+from ansible_collections.nexcage.backends.tools import generate_docs
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("path", sorted(generate_docs.pages()))
+def test_generated_pages_are_current(path: str) -> None:
+    assert (ROOT / path).read_text() == generate_docs.pages()[path], "run: make docs"
+
+
+def test_every_option_has_its_entry_for_those_who_come_from_podman_or_docker() -> None:
+    peers = yaml.safe_load((ROOT / "docs/data/peers.yml").read_text())["options"]
+    assert set(peers) == {"name", *options.BY_NAME}
+
+
+@pytest.mark.parametrize("name", sorted(registry.BUILT_IN))
+def test_the_manifest_of_a_built_in_plugin_is_one_that_anybody_could_ship(name: str) -> None:
+    text = (ROOT / f"docs/plugins/{name}/plugin.json").read_text()
+    parsed = manifest.parse_manifest(text).as_dict()
+    assert manifest.check_manifest(parsed).as_dict() == parsed
+    assert {key: parsed[key] for key in ("name", "version", "capabilities", "operations", "resource_requirements")} == {
+        key: json.loads(text)[key] for key in ("name", "version", "capabilities", "operations", "resource_requirements")
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: pathlib.Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        if not target.startswith(("http://", "https://")):
+            assert (page.parent / target).exists(), target
