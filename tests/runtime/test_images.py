@@ -411,9 +411,23 @@ def test_full_disk(tmp_path: pathlib.Path, content: bytes, doing: str) -> None:
         assert (error.code, error.option, error.value) == ("E_SPACE", "image", reference)
         assert f"no space left in {store.folder} while {doing}" in error.message
         assert 2_000_000 < error.details["free_bytes"] < 4_194_304
-        assert f"{error.details['free_bytes'] / 1048576:.1f} MiB are free" in error.message
+        assert f"{error.details['free_bytes'] / 1048576:.1f} MiB and room for" in error.message
         assert list(store.references().values()) == [small["digest"]]
         assert len(os.listdir(store.folder)) == 2
+    finally:
+        subprocess.run(["umount", store.folder], check=True)
+
+
+def test_no_inodes_left(tmp_path: pathlib.Path) -> None:
+    store = make_store(tmp_path)
+    os.makedirs(store.folder)
+    layout = images.Layout(tmp_path / "layout")
+    reference = layout.tag(layout.manifest([images.layer(*(images.member(str(number)) for number in range(60)))]), "1")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,nr_inodes=40,mode=0700", "none", store.folder], check=True)
+    try:
+        error = refused(store, reference)
+        assert error.code == "E_SPACE"
+        assert re.search(r"while unpacking the image: 4.0 MiB and room for 3\d files are free", error.message)
     finally:
         subprocess.run(["umount", store.folder], check=True)
 

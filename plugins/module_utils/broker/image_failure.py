@@ -123,5 +123,6 @@ def no_space(reference: Reference, doing: str, folder: str) -> NexcageError:
     space = os.statvfs(folder)
     free = space.f_bavail * space.f_frsize
     facts = {"folder": folder, "free_bytes": free, "free_inodes": space.f_favail, "doing": doing}
-    text = f"no space left in {folder} while {doing}: {free / 1048576:.1f} MiB are free there"
+    files = f" and room for {space.f_favail} files" if space.f_files else ""  # some filesystems do not count
+    text = f"no space left in {folder} while {doing}: {free / 1048576:.1f} MiB{files} are free there"
     return NexcageError("E_SPACE", text, "image", reference.text, f"free some space in {folder}", facts)

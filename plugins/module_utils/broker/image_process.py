@@ -13,8 +13,9 @@ import time
 import typing as t
 
 from ..model.errors import NexcageError
+from .oci.runtime import program
 
-FOLDERS = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # for credential helpers
 PASSED_ON = ("HOME", "XDG_RUNTIME_DIR")
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 OUTPUT_LIMIT = 4 * 1024 * 1024  # bytes; the largest manifest that containers/image accepts
@@ -30,24 +31,11 @@ class Outcome(t.NamedTuple):
     errors: str
 
 
-def find_program(name: str) -> str:
-    """The absolute path of a tool, from a fixed list of system folders and never from ``PATH``.
-
-    Raises:
-        NexcageError: E_BINARY where no folder has it.
-    """
-    for folder in FOLDERS:
-        path = f"{folder}/{name}"
-        if os.access(path, os.X_OK):
-            return path
-    raise NexcageError("E_BINARY", f"the program '{name}' was not found in {', '.join(FOLDERS)}", details={"program": name})
-
-
 def child_environment(environment: t.Mapping[str, str]) -> dict[str, str]:
     """What a child sees: a fixed ``PATH``, where home is, and the proxy settings. Nothing else."""
     names = [*PASSED_ON, *PROXIES, *(name.upper() for name in PROXIES)]
     chosen = {name: environment[name] for name in names if environment.get(name)}
-    chosen["PATH"] = ":".join(FOLDERS)
+    chosen["PATH"] = PATH
     return chosen
 
 
@@ -58,10 +46,10 @@ def run(arguments: list[str], timeout: float, environment: t.Mapping[str, str], 
     on writing into a folder that the next run cleans.
 
     Raises:
-        NexcageError: E_BINARY where the tool is missing or cannot be started.
+        NexcageError: E_BINARY where the tool is missing, not root's own, or cannot be started.
         subprocess.TimeoutExpired: After the child and its group have been killed.
     """
-    program = find_program(arguments[0])
+    path = program(arguments[0])
     prctl = ctypes.CDLL(None).prctl
     us = os.getpid()
 
@@ -73,7 +61,7 @@ def run(arguments: list[str], timeout: float, environment: t.Mapping[str, str], 
 
     try:
         child = subprocess.Popen(
-            [program, *arguments[1:]],
+            [path, *arguments[1:]],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -83,7 +71,7 @@ def run(arguments: list[str], timeout: float, environment: t.Mapping[str, str], 
             preexec_fn=bind_to_parent,  # noqa: PLW1509  (two system calls, resolved before the fork)
         )
     except OSError as error:
-        raise NexcageError("E_BINARY", f"{program} cannot be started: {error.strerror}") from error
+        raise NexcageError("E_BINARY", f"{path} cannot be started: {error.strerror}") from error
     try:
         output, errors = _collect(child, arguments, timeout)
     finally:

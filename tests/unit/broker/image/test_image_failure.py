@@ -72,8 +72,14 @@ def test_full_disk(tmp_path: pathlib.Path, text: str) -> None:
     error = image_failure.tool_failure(REMOTE, "copying", fatal(text), str(tmp_path))
     assert error.code == "E_SPACE"
     assert f"no space left in {tmp_path} while copying: " in error.message
-    assert "MiB are free" in error.message
+    assert "files are free" in error.message
     assert error.details["free_bytes"] > 0
+
+
+def test_full_disk_that_does_not_count_files(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    status = os.statvfs_result((4096, 4096, 100, 10, 10, 0, 0, 0, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _path: status)
+    assert image_failure.no_space(LOCAL, "copying", "/x").message == "no space left in /x while copying: 0.0 MiB are free there"
 
 
 @pytest.mark.parametrize(

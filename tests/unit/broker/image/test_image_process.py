@@ -43,7 +43,7 @@ def test_environment_is_what_is_needed(tmp_path: pathlib.Path) -> None:
         "HOME": "/home/x",
         "https_proxy": "http://p:1",
         "NO_PROXY": "h",
-        "PATH": ":".join(image_process.FOLDERS),
+        "PATH": image_process.PATH,
     }
     assert b"TOKEN" not in image_process.run(["env"], 10, given).output
 
