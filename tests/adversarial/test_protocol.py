@@ -90,7 +90,7 @@ def test_72_two_results() -> None:
 
 
 def test_72_a_call_after_the_result() -> None:
-    error, effects = attack([RESULT, {**CALL, "id": 2}], RESULT, requests=2)
+    error, effects = attack(channel.encode(RESULT, 9999) + channel.encode({**CALL, "id": 2}, 9999), RESULT, requests=2)
     assert (error.code, effects) == ("E_PROTOCOL", [])
 
 
