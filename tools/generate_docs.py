@@ -18,7 +18,7 @@ from ansible_collections.nexcage.backends.plugins.module_utils.backends import c
 from ansible_collections.nexcage.backends.plugins.module_utils.model import capability_table, options
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-NOTE = "<!--\nCopyright (c) 2026 NexCage contributors\nSPDX-License-Identifier: GPL-3.0-or-later\nWritten by tools/generate_docs.py; edit that, or its data.\n-->\n"
+NOTE = "<!--\nCopyright (c) 2026 NexCage contributors\nSPDX-License-Identifier: GPL-3.0-or-later\nWritten by tools/generate_docs.py.\n-->\n"
 
 
 def row(*cells: object) -> str:
