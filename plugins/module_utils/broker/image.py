@@ -36,6 +36,7 @@ class ImageStore:
         self.environment: t.Mapping[str, str] = os.environ if environment is None else environment
         self.folder = layout.state + "/images"
         self.references_file = self.folder + "/references.json"
+        self.found: dict[str, str] = {}  # what resolve() was told and ensure() need not ask again
 
     def resolve(
         self,
@@ -68,7 +69,7 @@ class ImageStore:
                 from .image_skopeo import Access
                 from .image_source import find
 
-                digest = find(parsed, Access(authfile, tls_verify, timeout, self.environment))
+                digest = self.found[reference] = find(parsed, Access(authfile, tls_verify, timeout, self.environment))
         return {"reference": reference, "digest": digest, "present": digest is not None and self.has(digest)}
 
     def ensure(

@@ -50,7 +50,7 @@ def fetch(store: ImageStore, reference: Reference, access: Access) -> tuple[str,
     """
     try:
         for _attempt in range(2):
-            digest = find(reference, access)
+            digest = store.found.pop(reference.text, None) or find(reference, access)
             with contextlib.suppress(ChangedError):
                 brought = _bring(store, reference, access, digest)
                 return digest, _remember(store, reference, digest) or brought

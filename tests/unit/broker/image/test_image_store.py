@@ -166,6 +166,20 @@ def test_a_registry_is_asked_only_by_always(store: ImageStore, tools: Tools) -> 
     assert store.resolve(reference, "always")["digest"] == image_source.digest_of(manifest)
 
 
+def test_what_resolve_was_told_is_not_asked_again(store: ImageStore, layout: images.Layout, tools: Tools) -> None:
+    manifest = layout.manifest([])
+    layout.tag(manifest, "1")
+    raw = (layout.folder / "blobs/sha256" / manifest["digest"][7:]).read_bytes()
+    tools.hooks["inspect"] = lambda _folder: raw
+    tools.hooks["copy"] = lambda folder: bool(shutil.copytree(layout.folder, folder / "layout", dirs_exist_ok=True)) and b""
+    reference = "docker://r.example.org/a:1"
+    digest = store.resolve(reference, "always")["digest"]
+    assert store.ensure(reference)["digest"] == digest
+    assert tools.started() == ["inspect", "copy", "unpack"]
+    store.ensure(reference, "always")
+    assert tools.started()[3:] == ["inspect"]
+
+
 def test_never(store: ImageStore, layout: images.Layout, tools: Tools) -> None:
     reference = layout.tag(layout.manifest([]), "1")
     assert store.resolve(reference, "never") == {"reference": reference, "digest": None, "present": False}
