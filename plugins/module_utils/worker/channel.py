@@ -133,7 +133,7 @@ def decode(data: bytes) -> dict[str, Any]:
         raise FrameError(str(error)) from None
     if end != len(text):
         raise FrameError("something follows the object")
-    if type(value) is not dict:
+    if not isinstance(value, dict):
         raise FrameError("not an object")
     return value
 

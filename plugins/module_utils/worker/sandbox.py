@@ -19,7 +19,7 @@ MESSAGE = 4096  # characters kept of a message
 PRELOADABLE = (
     *("_strptime", "abc", "base64", "binascii", "bisect", "collections", "collections.abc", "contextlib", "copy"),
     *("dataclasses", "datetime", "decimal", "enum", "fnmatch", "fractions", "functools", "hashlib", "heapq", "hmac"),
-    *("ipaddress", "itertools", "math", "operator", "posixpath", "random", "shlex", "statistics", "string", "struct"),
+    *("ipaddress", "itertools", "json", "math", "operator", "posixpath", "random", "re", "shlex", "statistics", "string", "struct"),
     *("textwrap", "time", "types", "typing", "unicodedata", "urllib.parse", "uuid", "zlib"),
 )
 NOBODY = 65534

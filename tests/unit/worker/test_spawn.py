@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 from ansible_collections.nexcage.backends.plugins.module_utils.worker import spawn
 from ansible_collections.nexcage.backends.plugins.module_utils.worker.launch import Process
-from ansible_collections.nexcage.backends.plugins.module_utils.worker.sandbox import Limits
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.sandbox import PRELOADABLE, Limits
 from ansible_collections.nexcage.backends.plugins.module_utils.worker.spawn import Worker
 from ansible_collections.nexcage.backends.tests.support.worker import LOADED, READY, ScriptedWorker
 
@@ -74,6 +74,34 @@ def test_a_plugin_in_a_real_worker() -> None:
     with pytest.raises(NexcageError, match="gone: it was closed"):
         worker.request("list", {}, handler)
     worker.close()
+
+
+LIBRARY = """
+import datetime, decimal, hashlib, importlib, json, random, time, uuid
+from ansible_collections.nexcage.backends.plugins.module_utils.sdk.backend import BackendExtension
+
+
+class Backend(BackendExtension):
+    def list(self, host, params):
+        for name in params["names"]:
+            importlib.import_module(name)
+        time.sleep(0.001)
+        uuid.uuid4(), random.random()
+        texts = [text.encode(codec).decode(codec) for codec in ("ascii", "latin-1", "utf-8") for text in ("a",)]
+        year = datetime.datetime.strptime("2026", "%Y").year
+        return [texts, year, hashlib.sha256(b"").hexdigest()[:4], json.loads(json.dumps(str(decimal.Decimal("1.5"))))]
+
+
+def backend():
+    return Backend()
+"""
+
+
+def test_the_standard_library_that_a_plugin_may_have_works_behind_the_filter() -> None:
+    with Worker() as worker:  # with the least memory there is
+        worker.start(preload=PRELOADABLE)
+        worker.load("test", {"plugin.py": LIBRARY})
+        assert worker.request("list", {"names": PRELOADABLE}, never) == [["a", "a", "a"], 2026, "e3b0", "1.5"]
 
 
 def test_a_plugin_that_cannot_be_imported() -> None:
