@@ -104,7 +104,7 @@ def test_too_much_output_is_refused(yard: Yard, monkeypatch: pytest.MonkeyPatch)
 
 def test_without_pidfd(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     yard.run()
-    monkeypatch.setattr(os, "pidfd_open", lambda _pid: (_ for _ in ()).throw(OSError(38, "no pidfd")))
+    monkeypatch.setattr(os, "pidfd_open", lambda _pid: (nothing for nothing in ()).throw(OSError(38, "no pidfd")))
     assert yard.shell("echo hi; exit 4") == (4, "hi\n", "")
     yard.engine.kill("web", 15)
     yard.engine.stop("web")

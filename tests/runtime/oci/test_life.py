@@ -156,9 +156,8 @@ def test_mounts(yard: Yard) -> None:
 def test_privileged_is_what_the_caller_has(yard: Yard) -> None:
     own = next(line for line in pathlib.Path("/proc/self/status").read_text().splitlines() if line.startswith("CapBnd"))
     yard.run(privileged=True)
-    out = yard.shell(
-        "grep -E 'CapBnd|Seccomp:' /proc/self/status; ls /dev/fuse /dev/full; mkdir /tmp/m; mount -t tmpfs x /tmp/m 2>/dev/null; echo 1 > /proc/sys/kernel/printk_ratelimit && echo written"
-    )
+    ratelimit = "/proc/sys/kernel/printk_ratelimit"
+    out = yard.shell(f"grep -E 'CapBnd|Seccomp:' /proc/self/status; ls /dev/full; cat {ratelimit} > {ratelimit} && echo written")
     assert out[1].splitlines()[0] == own and "Seccomp:\t0" in out[1] and "/dev/full" in out[1] and "written" in out[1]
 
 
@@ -172,7 +171,7 @@ def test_privileged_is_what_the_caller_has(yard: Yard) -> None:
         ({"annotations": {"run.oci.handler": "wasm"}}, "E_INVALID", "annotations"),
         ({"user": "nobody-here"}, "E_INVALID", "user"),
         ({"memory": 64 << 20, "memory_swap": 32 << 20}, "E_INVALID", "memory_swap"),
-        ({"cpuset_cpus": "4000"}, "E_RUNTIME", None),
+        ({"cpuset_cpus": "4000"}, "E_INVALID", "cpuset_cpus"),
     ],
 )
 def test_a_refused_container_leaves_nothing(yard: Yard, values: dict[str, t.Any], code: str, option: str | None) -> None:

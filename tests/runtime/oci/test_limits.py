@@ -51,7 +51,7 @@ def test_refused_changes_change_nothing(yard: Yard) -> None:
             yard.engine.update("web", changes)
         assert caught.value.option == option
     with pytest.raises(NexcageError):
-        yard.engine.update("web", {"pids_limit": 20, "cpu_shares": 600, "cpuset_cpus": "4000"})
+        yard.engine.update("web", {"cpu_shares": 600, "cpus": 20000, "memory": 4096})
     after = yard.one()
     assert after["spec"] == before["spec"] and after["observed"] == before["observed"]
 

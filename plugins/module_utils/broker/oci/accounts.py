@@ -96,7 +96,7 @@ def resolve(root: str, user: str, groups: t.Sequence[str]) -> User:
     Raises:
         NexcageError: ``E_INVALID`` for a name that the files do not have.
     """
-    name, _, group = user.partition(":")
+    name, _colon, group = user.partition(":")
     accounts = _entries(root, "etc/passwd", 6)
     found = _lookup(accounts, name or "0")
     if found is None and not _number(name or "0"):

@@ -235,7 +235,7 @@ def arguments(spec: ContainerSpec, image: t.Mapping[str, t.Any], otherwise: t.Se
 def environment(spec: ContainerSpec, secrets: t.Mapping[str, str], image: t.Mapping[str, t.Any], base: t.Sequence[str], home: str | None) -> list[str]:
     """``NAME=value`` lines: defaults, then the image's, then the task's, then the secrets."""
     lines = [PATH, "container=oci", *base, *(image.get("Env") or [])]
-    merged = {name: value for name, _, value in (line.partition("=") for line in lines)}
+    merged = {name: value for name, _equals, value in (line.partition("=") for line in lines)}
     if home:
         merged.setdefault("HOME", home)
     merged.update(spec.get("env") or {})

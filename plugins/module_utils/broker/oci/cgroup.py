@@ -111,7 +111,7 @@ def _limits_v2(path: str, recorded: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     base = ROOT + path + "/"
     memory, swap = _number(_text(base + "memory.max")), _number(_text(base + "memory.swap.max"))
     total = swap if swap is None or swap < 0 or memory is None or memory < 0 else memory + swap
-    quota, _, period = _text(base + "cpu.max").partition(" ")
+    quota, _space, period = _text(base + "cpu.max").partition(" ")
     return {
         "memory": memory,
         "memory_swap": total,

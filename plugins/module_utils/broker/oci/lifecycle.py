@@ -123,7 +123,7 @@ def clear_secrets(container: records.Container) -> dict[str, str]:
         return {}
     lines = (line.partition("=") for line in (config.get("process") or {}).get("env") or [])
     names = container.record["spec"].get("secret_env") or {}
-    return {name: value for name, _, value in lines if name in names}
+    return {name: value for name, _equals, value in lines if name in names}
 
 
 def start(places: records.Places, tool: Runtime, name: str) -> None:

@@ -13,7 +13,7 @@ from .. import store
 from . import cgroup
 
 DEFAULT_PIDS = 2048
-_SET = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
+_SET = re.compile(r"\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?){0,999}")
 _ONLINE = {"cpuset_cpus": "/sys/devices/system/cpu/online", "cpuset_mems": "/sys/devices/system/node/online"}
 
 

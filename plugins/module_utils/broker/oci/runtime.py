@@ -14,7 +14,7 @@ import typing as t
 from ...model.errors import NexcageError
 
 # Absolute and root's own: nothing of the caller's PATH decides what runs.
-FOLDERS = ("/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/usr/libexec/podman", "/bin", "/sbin")
+FOLDERS = ("/usr/local/bin", "/usr/local/sbin", "/usr/bin", "/usr/sbin", "/usr/libexec/podman", "/bin", "/sbin")  # what the operator put there comes first
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 TIMEOUT = 60.0  # seconds, for one call that normally takes 3 to 25 ms
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")

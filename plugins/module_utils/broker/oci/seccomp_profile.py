@@ -16,7 +16,7 @@ import typing as t
 from ...model.errors import NexcageError
 from .. import store
 
-DEFAULT_PATHS = ("/etc/containers/seccomp.json", "/usr/share/containers/seccomp.json")
+DEFAULT_PATHS = ("/etc/containers/seccomp.json", "/usr/local/share/containers/seccomp.json", "/usr/share/containers/seccomp.json")
 _ARCHITECTURES = {  # machine of uname(2): (libseccomp's name, the profile's name in conditions)
     "x86_64": ("SCMP_ARCH_X86_64", "amd64"),
     "aarch64": ("SCMP_ARCH_AARCH64", "arm64"),

@@ -10,40 +10,18 @@ import typing as t
 
 from ...model.container import SCHEMA_VERSION, ContainerSpec, mask
 from ...model.errors import NexcageError
-from .. import store
+from .. import key, store
 from . import bundle, cgroup_control, conmon, records, removal, rootfs
 from .observe import timestamp
 from .runtime import Runtime
 
-KEY_LENGTH = 32
 
-
-def host_key(places: records.Places) -> bytes:
-    """The host's own key for what must be compared but not read; made at its first use.
-
-    Raises:
-        NexcageError: ``E_STATE`` where it is damaged, ``E_SPACE``.
-    """
-    path = places.layout.state + "/host.key"
-    key = store.read_bytes(path)
-    if key is None:
-        store.ensure_folder(places.layout.state)
-        with store.Lock(places.locks + "/.host.key", 10, f"pid {os.getpid()}: make the host key"):
-            key = store.read_bytes(path)
-            if key is None:
-                key = os.urandom(KEY_LENGTH)
-                store.atomic_write(path, key)
-    if len(key) != KEY_LENGTH:
-        raise NexcageError("E_STATE", f"{path} is damaged", remedy="restore it, or remove it and recreate the containers")
-    return key
-
-
-def recorded_spec(spec: ContainerSpec, secrets: t.Mapping[str, str], key: bytes) -> ContainerSpec:
+def recorded_spec(spec: ContainerSpec, secrets: t.Mapping[str, str], own_key: bytes) -> ContainerSpec:
     """What may lie on disk: the spec with every secret as its HMAC."""
     names = {**(spec.get("secret_env") or {}), **secrets}
     if not names:
         return spec
-    return ContainerSpec({**spec.values, "secret_env": {name: mask(value, key) for name, value in names.items()}})
+    return ContainerSpec({**spec.values, "secret_env": {name: mask(value, own_key) for name, value in names.items()}})
 
 
 class Request(t.NamedTuple):
@@ -70,8 +48,9 @@ def stage(places: records.Places, tool: Runtime, request: Request, step: str) ->
     identifier = os.urandom(8).hex()
     folder = f"{places.containers}/{request.name}/{identifier}"
     origin = bundle.source(request.spec, request.image)
-    spec = recorded_spec(request.spec, request.secrets, host_key(places))
-    plan = bundle.Plan(request.name, identifier, folder, cgroup_control.path_for(identifier), spec.seal(host_key(places)))
+    own_key = key.host_key(places.layout, make=True)
+    spec = recorded_spec(request.spec, request.secrets, own_key)
+    plan = bundle.Plan(request.name, identifier, folder, cgroup_control.path_for(identifier), spec.seal(own_key))
     config = bundle.render(plan, request.spec, _clear(request), origin)  # every refusal of a value comes from here
     if not tool.path or not os.path.isdir(origin.lower):
         raise NexcageError("E_IMAGE", f"the unpacked image {origin.lower} is missing", option="image", value=request.spec.get("image"))

@@ -10,8 +10,8 @@ import typing as t
 
 from ...model.container import ContainerSpec
 from ...model.errors import NexcageError
-from .. import store
-from . import cgroup, cgroup_control, lifecycle, observe, records, resources, staging
+from .. import key, store
+from . import cgroup, cgroup_control, lifecycle, observe, records, resources
 from .runtime import Runtime
 
 # Nothing outside the record depends on these.
@@ -112,7 +112,7 @@ def _write(places: records.Places, container: records.Container, spec: Container
                 (present.get("cpu") or {}).pop(field, None)
         for kind, values in rendered.items():
             present[kind] = {**(present.get(kind) or {}), **values}
-        config["annotations"]["org.nexcage.spec"] = spec.seal(staging.host_key(places))
+        config["annotations"]["org.nexcage.spec"] = spec.seal(key.host_key(places.layout, make=True))
         store.write_json(path, config)
     store.checkpoint("update:config")
     container.record["spec"] = spec.values
