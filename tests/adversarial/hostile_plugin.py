@@ -19,7 +19,7 @@ from typing import Any, Callable
 from ansible_collections.nexcage.backends.plugins.module_utils.sdk.backend import BackendExtension
 
 LIBC = ctypes.CDLL(None, use_errno=True)
-ARM = "nexcage-machine" == "aarch64"  # the test writes the machine in: uname(2) is refused here
+ARM = "nexcage-machine".startswith("aarch64")  # the test writes the machine in: uname(2) is refused here
 EPERM, EBADF = 1, 9
 PIPE: list[int] = []  # the descriptor of the protocol, dug out of the bootstrap
 Params = dict[str, Any]
@@ -123,7 +123,7 @@ def allocate(_params: Params) -> str:
 
 
 def allocate_in_a_loop(_params: Params) -> str:
-    blocks = [bytes(8 << 20) for _ in range(64)]
+    blocks = [bytes(8 << 20) for _turn in range(64)]
     return f"got {len(blocks)} blocks"
 
 
@@ -147,7 +147,7 @@ def ignore_signals_and_spin(_params: Params) -> str:
 
 
 def descriptor_bomb(_params: Params) -> str:
-    return f"opened {len([os.dup(0) for _ in range(300)])}"
+    return f"opened {len([os.dup(0) for _turn in range(300)])}"
 
 
 def garbage(_params: Params) -> str:
@@ -173,7 +173,7 @@ def large_result(_params: Params) -> str:
 
 
 def flood(_params: Params) -> str:
-    for _ in range(1024):
+    for _turn in range(1024):
         os.write(2, b"\x1b[31m" + b"x" * 1018 + b"\n")
     return "flooded"
 

@@ -49,7 +49,8 @@ def test_action_group_is_complete() -> None:
 
 
 def test_no_file_is_too_long(files: list[pathlib.Path]) -> None:
-    counts = {str(path.relative_to(ROOT)): len(path.read_bytes().splitlines()) for path in files if path.suffix == ".py"}
+    code = [path for path in files if path.suffix == ".py" and path.relative_to(ROOT).parts[0] in ("plugins", "roles", "tools")]
+    counts = {str(path.relative_to(ROOT)): len(path.read_bytes().splitlines()) for path in code}
     assert {name: count for name, count in counts.items() if count > LONGEST_FILE} == {}
 
 

@@ -35,7 +35,7 @@ def write(page: Path, outcome: t.Mapping[str, t.Any]) -> None:
     text = page.read_text(encoding="utf-8")
     block = f"{begin}\n{render(outcome)}\n{end}"
     if begin in text:
-        head, _, rest = text.partition(begin)
+        head, _mark, rest = text.partition(begin)
         text = head + block + rest.partition(end)[2]
     else:
         text = text.rstrip("\n") + "\n\n" + block + "\n"

@@ -18,7 +18,7 @@ if t.TYPE_CHECKING:
 
     Arguments = t.Mapping[str, t.Any]
     Handler = t.Callable[[Arguments], t.Any]
-    Policy = t.Callable[[str, Arguments, t.Mapping[str, t.Any]], str | None]
+    Policy = t.Callable[[str, Arguments, t.Mapping[str, t.Any]], t.Optional[str]]
 
 
 class Gate:

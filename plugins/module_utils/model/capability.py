@@ -166,7 +166,7 @@ def _number(low: int, high: int, default: int | None = None, required: bool = Fa
     def check(option: str, value: t.Any) -> int | None:
         if value is None and not required:
             return default
-        if type(value) is not int or not low <= value <= high:
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
             raise _refuse(option, value, f"not a whole number from {low} to {high}")
         return value
 

@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from .capability import CAPABILITIES, EFFECTS, OPERATIONS, Effect
 
 MEANINGS: dict[str, str] = {
@@ -115,4 +117,4 @@ def _row(*cells: str) -> str:
 
 
 if __name__ == "__main__":
-    print(page(), end="")  # noqa: T201
+    sys.stdout.write(page())

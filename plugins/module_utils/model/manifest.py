@@ -186,7 +186,7 @@ def _setting(where: str, setting: dict[str, t.Any]) -> None:
 _TYPES: dict[str, t.Callable[[t.Any], bool]] = {
     "string": lambda value: isinstance(value, str),
     "path": lambda value: isinstance(value, str) and value.startswith("/"),
-    "integer": lambda value: type(value) is int,
+    "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
     "number": lambda value: type(value) in (int, float),
     "boolean": lambda value: isinstance(value, bool),
 }
@@ -260,7 +260,7 @@ def _float(text: str) -> float:
 
 def _check_depth(document: t.Any) -> None:
     level = [document]
-    for _ in range(DEPTH_LIMIT):
+    for _level in range(DEPTH_LIMIT):
         level = [inner for value in level if isinstance(value, (dict, list)) for inner in (value.values() if isinstance(value, dict) else value)]
     if any(isinstance(value, (dict, list)) for value in level):
         raise _too_deep()

@@ -35,13 +35,13 @@ def plain(name: object) -> str:
 
 
 class Rule:
-    """What a value must be; ``says`` completes "not ..." in an error."""
+    """What a value must be; ``says`` completes "not ..." in an error. By itself it accepts nothing."""
 
     says = "a value"
 
     def check(self, where: str, value: t.Any) -> t.Any:
         """Return the normalised value of the field ``where``."""
-        raise NotImplementedError
+        raise refuse(where, value, f"not {self.says}")
 
 
 class Text(Rule):
@@ -65,7 +65,7 @@ class Whole(Rule):
         self.says = f"a whole number from {low} to {high}"
 
     def check(self, where: str, value: t.Any) -> int:
-        if type(value) is not int or not self.low <= value <= self.high:
+        if not isinstance(value, int) or isinstance(value, bool) or not self.low <= value <= self.high:
             raise refuse(where, value, f"not {self.says}")
         return value
 

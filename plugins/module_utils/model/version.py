@@ -14,6 +14,7 @@ API_VERSION = 1
 
 FINAL = 4
 _STAGES = {"dev": 0, "alpha": 1, "beta": 2, "pre": 3, "rc": 3}
+_STAGE_NAMES = {stage: name for name, stage in _STAGES.items()}
 # Existing NexCage keeps each number in 32 bits: what this lets through always fits.
 _NUMBER = r"(?:0|[1-9][0-9]{0,8}|[1-3][0-9]{9})"
 EXACT_PATTERN = rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}"
@@ -39,7 +40,7 @@ class Version(t.NamedTuple):
         text = f"{self.major}.{self.minor}.{self.patch}"
         if self.stage == FINAL:
             return text
-        return f"{text}-{('dev', 'alpha', 'beta', 'rc')[self.stage]}{self.step}"
+        return f"{text}-{_STAGE_NAMES[self.stage]}{self.step}"
 
 
 def parse_version(text: str) -> Version:

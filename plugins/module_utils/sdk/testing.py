@@ -4,7 +4,7 @@
 
     host = FakeHost(images=["localhost/app:1"])
     run(backend(), host, "create", {"name": "web", "image": "localhost/app:1"})
-    assert host.calls[-1] == ("oci.create", {"name": "web", "image": host.images["localhost/app:1"]})
+    host.calls[-1] == ("oci.create", {"name": "web", "image": host.images["localhost/app:1"]})
 
 Unlike the real host it knows no grants; say ``host.refuse("oci.start", "E_GRANT")`` to see one missing.
 """

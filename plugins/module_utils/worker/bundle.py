@@ -63,7 +63,7 @@ def source(name: str) -> str:
     text = spec.loader.get_source(BASE + name) if spec and spec.loader else None  # type: ignore[attr-defined]
     if text is None:
         raise ImportError(f"no source for {name}")
-    return t.cast("str", text)
+    return text.decode() if isinstance(text, bytes) else t.cast("str", text)  # Ansible's own loader gives bytes
 
 
 def slim(text: str) -> str:

@@ -145,7 +145,7 @@ def test_a_line_is_never_longer_than_8_kib(path: pathlib.Path) -> None:
 
 def test_refusals_are_bounded(path: pathlib.Path) -> None:
     audit = Audit(str(path))
-    for _ in range(REFUSAL_LIMIT + 50):
+    for _turn in range(REFUSAL_LIMIT + 50):
         audit.refusal("oci.start", "E_CAPABILITY", CONTEXT)
     audit.close()
     found = lines(path)
@@ -154,14 +154,14 @@ def test_refusals_are_bounded(path: pathlib.Path) -> None:
 
 def _many(path: str) -> None:
     audit = Audit(path)
-    for _ in range(200):
+    for _turn in range(200):
         audit.outcome(audit.intent("oci.start", {"name": "web"}, CONTEXT), "oci.start", 0.0)
     audit.close()
 
 
 def test_runs_side_by_side_keep_their_lines_whole(path: pathlib.Path) -> None:
     context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=_many, args=(str(path),)) for _ in range(4)]
+    processes = [context.Process(target=_many, args=(str(path),)) for _turn in range(4)]
     for process in processes:
         process.start()
     for process in processes:
@@ -240,7 +240,7 @@ def test_only_a_regular_file_is_a_log(path: pathlib.Path, sent: list[str]) -> No
 
 def test_no_descriptor_is_left(path: pathlib.Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    for _ in range(20):
+    for _turn in range(20):
         audit = Audit(str(path))
         audit.intent("oci.start", {"name": "web"}, CONTEXT)
         audit.close()

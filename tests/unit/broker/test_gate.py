@@ -260,7 +260,7 @@ class TestAudit:
 
     def test_reads_are_counted_and_write_nothing(self, broker: Broker, log: pathlib.Path) -> None:
         gate = broker.gate(read_only=True)
-        for _ in range(3):
+        for _turn in range(3):
             gate.call("oci.list", {})
         gate.call("state.get", {"key": "a"})
         assert broker.audit.reads == {"oci.list": 3, "state.get": 1}

@@ -92,7 +92,10 @@ def test_info(world: worlds.World) -> None:
     assert through(information.containers)["containers"] == []
     task(world, image="oci:/image", labels={"tier": "front"})
     task(world, image="oci:/image", name="app", backend="runc", state="present")
-    names = lambda **filters: [item["name"] for item in through(information.containers, **filters)["containers"]]  # noqa: E731
+
+    def names(**filters: t.Any) -> list[str]:
+        return [item["name"] for item in through(information.containers, **filters)["containers"]]
+
     assert names() == ["app", "web"]
     assert names(name=["web", "gone"]) == names(labels={"tier": "front"}) == names(status=["running"]) == names(backend="crun") == ["web"]
     assert names(labels={"tier": "back"}) == []

@@ -165,7 +165,7 @@ def test_a_state_value_is_bounded_in_size_and_depth() -> None:
         check("value", "x" * (STATE_QUOTA - 1))
     assert refused.value.code == "E_LIMIT"
     deep: list[t.Any] = []
-    for _ in range(100_000):
+    for _turn in range(100_000):
         deep = [deep]
     with pytest.raises(NexcageError, match="not a JSON value"):
         check("value", deep)

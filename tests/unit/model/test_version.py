@@ -55,7 +55,8 @@ CLAUSES = st.tuples(st.sampled_from([">=", ">", "<=", "<", "==", "!=", "~="]), B
     ],
 )
 def test_the_first_version_in_what_a_program_prints(output: str, version: str | None) -> None:
-    assert (found and str(found) if (found := find_version(output)) else None) == version
+    found = find_version(output)
+    assert (str(found) if found else None) == version
 
 
 @pytest.mark.parametrize(
