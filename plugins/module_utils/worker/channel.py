@@ -9,7 +9,6 @@ disagree about.
 
 from __future__ import annotations
 
-import _json
 import os
 
 TYPE_CHECKING = False
@@ -70,10 +69,22 @@ class _Rules:
     parse_constant = staticmethod(_constant)
 
 
-# The package json is these two and 6 ms of imports, a quarter of a worker's start.
-_scan = _json.make_scanner(_Rules)  # type: ignore[arg-type]
-# No check for circles: they end in RecursionError, which encode() reports just the same.
-_chunks = _json.make_encoder(None, _foreign, _json.encode_basestring, None, ":", ",", False, False, False)
+# No check for circles in either: they end in RecursionError, which encode() reports just the same.
+_scan: Any
+_chunks: Any
+try:  # the package json is these two and 6 ms of imports, a third of a worker's start
+    import _json
+
+    _scan = _json.make_scanner(_Rules)  # type: ignore[arg-type]
+    _chunks = _json.make_encoder(None, _foreign, _json.encode_basestring, None, ":", ",", False, False, False)
+except (ImportError, AttributeError, TypeError):  # they are private, and another Python may have others
+    import json
+
+    _scan = json.JSONDecoder(object_pairs_hook=_object, parse_float=_real, parse_int=_whole, parse_constant=_constant).raw_decode
+    _encoder = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":"), default=_foreign)
+
+    def _chunks(value: Any, _level: int) -> list[str]:
+        return [_encoder.encode(value)]
 
 
 def _too_deep(data: bytes) -> bool:

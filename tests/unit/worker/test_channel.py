@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import sys
 import typing as t
 
 import pytest
@@ -147,3 +149,29 @@ def test_the_workers_end() -> None:
         end.receive()
     for descriptor in (incoming, host_in, outgoing):
         os.close(descriptor)
+
+
+@pytest.fixture
+def without_c(monkeypatch: pytest.MonkeyPatch) -> t.Any:
+    """The same module on a Python without the C functions."""
+    monkeypatch.setitem(sys.modules, "_json", None)
+    spec = importlib.util.find_spec(channel.__name__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_another_python_has_only_the_package(without_c: t.Any) -> None:
+    value = {"a": [1, 2.5, "ä", None, {"b": True}], "c": "\x00"}
+    frame = without_c.encode(value, LIMIT)
+    assert frame == channel.encode(value, LIMIT)
+    assert without_c.decode(frame[4:]) == value
+    refused = [b"", b" {}", b"{} ", b'{"a":1,"a":2}', b'{"a":NaN}', b'{"a":1e999}', b'{"a":' + b"1" * 100 + b"}", b'{"a":"\\ud800"}', b"[" * 9999, b"[]"]
+    for data in refused:
+        with pytest.raises(without_c.FrameError):
+            without_c.decode(data)
+    for wrong in ({"a": {1}}, {"a": float("nan")}, {"a": "\ud800"}, circle()):
+        with pytest.raises(without_c.FrameError):
+            without_c.encode(wrong, LIMIT)
