@@ -1,0 +1,30 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One private root for all tests that run modules; no file of tests may leave anything behind."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.nexcage.backends.tests.support import modules
+from ansible_collections.nexcage.backends.tests.support.host import RUNTIMES, Host
+
+
+@pytest.fixture(scope="session")
+def session_host() -> t.Iterator[Host]:
+    place = Host()
+    yield place
+    place.remove()
+
+
+@pytest.fixture(scope="module")
+def host(session_host: Host) -> t.Iterator[Host]:
+    with modules.nexcage_root(session_host.root):
+        yield session_host
+        assert session_host.clear() == []
+
+
+@pytest.fixture(params=RUNTIMES)
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
