@@ -220,13 +220,18 @@ def _why_replace(request: Request, found: t.Mapping[str, t.Any], changes: t.Sequ
         if not request.replace_backend:
             raise NexcageError(
                 "E_OWNER",
-                f"the container {request.name} belongs to the backend {found['backend']}",
+                f"the container {request.name} belongs to the backend {_typed(found['backend'])}",
                 option="backend",
-                value=request.backend,
+                value=_typed(request.backend),
                 remedy="set replace_backend: true to move it, use backend: auto, or choose another name",
             )
-        reasons.append(f"backend: {found['backend']} -> {request.backend}")
+        reasons.append(f"backend: {_typed(found['backend'])} -> {_typed(request.backend)}")
     return "; ".join(reasons)
+
+
+def _typed(plugin: str) -> str:
+    """A backend as users type it."""
+    return plugin.removesuffix("-backend")
 
 
 def _steps(state: str, status: str, ran: bool) -> tuple[list[Action], str]:
