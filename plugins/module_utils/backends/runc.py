@@ -61,6 +61,10 @@ MANIFEST: dict[str, Any] = {
         "architecture": ["x86_64", "aarch64"],
         "kernel_version": ">=3.10",
     },
+    "configuration": {
+        "binary_path": {"type": "path", "description": "Absolute path of the runtime's program, in place of the first one found."},
+        "bundle_path": {"type": "path", "description": "Accepted for existing configurations; bundles lie in the state folder."},
+    },
     "operations": [
         "create",
         "start",

@@ -74,7 +74,9 @@ def configure(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, 
         require_root("the configuration of plugins")
         settings.write(session.layout, plugin.name, {key: wanted[key] for key in changes})
     after = {**current, **{key: wanted[key] for key in changes}}
+    ineffective = sorted(set(after["config"]) & set(settings.NO_EFFECT))
     return {
+        "warnings": [f"config.{key} of {plugin.name} has no effect: {settings.NO_EFFECT[key]}" for key in ineffective],
         "changed": bool(changes),
         "diff": {
             "before": {key: before for key, (before, _after) in changes.items()},

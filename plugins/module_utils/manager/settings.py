@@ -17,6 +17,8 @@ from ..model.errors import NexcageError
 
 FILE = "config.json"
 KEYS = ("enabled", "priority", "config")
+# accepted because existing configurations have it
+NO_EFFECT = {"bundle_path": "bundles lie in the state folder, one for each container"}
 
 
 def read(layout: Layout) -> dict[str, dict[str, t.Any]]:

@@ -119,6 +119,12 @@ def test_configure(world: worlds.World) -> None:
     assert health == {"status": "unknown", "problems": ["the plugin is disabled"]}
 
 
+def test_settings_that_existing_configurations_have(world: worlds.World) -> None:
+    done = through(information.configure, name="crun", config={"bundle_path": "/var/lib/nexcage/bundles", "binary_path": "/opt/crun"})
+    assert done["changed"] and done["warned"] == ["config.bundle_path of crun-backend has no effect: bundles lie in the state folder, one for each container"]
+    assert done["plugin"]["config"]["binary_path"] == "/opt/crun"
+
+
 def test_configure_keeps_the_rest_of_the_file(world: worlds.World) -> None:
     os.makedirs(world.layout.configuration)
     path = world.layout.configuration + "/config.json"

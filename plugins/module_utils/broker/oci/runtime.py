@@ -30,16 +30,18 @@ class Answer(t.NamedTuple):
 
 
 def program(name: str) -> str:
-    """The absolute path of a program in the system's folders.
+    """The absolute path of a program in the system's folders, or of one that the operator named by its path.
 
     Raises:
-        NexcageError: ``E_INVALID`` for a name that is a path, ``E_BINARY`` where it is missing or
+        NexcageError: ``E_INVALID`` for a name that is no name, ``E_BINARY`` where it is missing or
             where somebody other than root could have put it there.
     """
-    if not _NAME.fullmatch(name):
+    folder, slash, base = name.rpartition("/")
+    if not _NAME.fullmatch(base) or (slash and not folder.startswith("/")):
         raise NexcageError("E_INVALID", f"{name!r} is not the name of a program")
-    for folder in FOLDERS:
-        path = f"{folder}/{name}"
+    places = (folder,) if slash else FOLDERS
+    for place in places:
+        path = f"{place}/{base}"
         try:
             facts = os.stat(path)
         except OSError:
@@ -49,7 +51,7 @@ def program(name: str) -> str:
         if facts.st_uid != 0 or facts.st_mode & 0o022:
             raise NexcageError("E_BINARY", f"{path} can be changed by others than root", remedy=f"chown root {path}; chmod go-w {path}")
         return path
-    raise NexcageError("E_BINARY", f"{name} is not installed (looked in {', '.join(FOLDERS)})", value=name)
+    raise NexcageError("E_BINARY", f"{name} is not installed (looked in {', '.join(places)})", value=name)
 
 
 def message(text: str) -> str:
@@ -84,14 +86,15 @@ class Runtime:
     """One OCI runtime with its private root.
 
     Args:
-        name: The program, such as ``crun``.
+        name: The program, such as ``crun``, or its absolute path.
         root: Its ``--root``: absolute, as crun resolves a relative one differently per command.
     """
 
-    __slots__ = ("_path", "name", "root")
+    __slots__ = ("_path", "_wanted", "name", "root")
 
     def __init__(self, name: str, root: str) -> None:
-        self.name = name
+        self.name = name.rpartition("/")[2]
+        self._wanted = name
         self.root = root
         self._path = ""
 
@@ -103,7 +106,7 @@ class Runtime:
             NexcageError: ``E_BINARY``.
         """
         if not self._path:
-            self._path = program(self.name)
+            self._path = program(self._wanted)
         return self._path
 
     def argv(self, *arguments: str) -> list[str]:
