@@ -28,7 +28,7 @@ def row(*cells: object) -> str:
 
 def table(head: t.Sequence[str], rows: t.Iterable[t.Sequence[object]]) -> str:
     """A Markdown table."""
-    return row(*head) + row(*("---" for _ in head)) + "".join(row(*cells) for cells in rows)
+    return row(*head) + row(*("---" for _column in head)) + "".join(row(*cells) for cells in rows)
 
 
 def code(text: object) -> str:

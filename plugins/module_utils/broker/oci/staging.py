@@ -97,7 +97,7 @@ def _image_signal(image: t.Mapping[str, t.Any]) -> int:
     text = str(image.get("StopSignal") or "TERM").upper()
     if text.isdigit():
         return int(text)
-    name, _, offset = text.replace("SIG", "", 1).partition("+")
+    name, _plus, offset = text.replace("SIG", "", 1).partition("+")
     base = getattr(signal, "SIG" + name, signal.SIGTERM)
     return int(base) + (int(offset) if offset.isdigit() else 0)
 

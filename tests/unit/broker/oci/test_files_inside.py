@@ -76,7 +76,7 @@ def test_what_is_no_regular_file_is_empty(root: pathlib.Path, monkeypatch: pytes
     (root / "loop").symlink_to("loop")
     assert [accounts.read_inside(str(root), path) for path in ("pipe", "loop", "etc", "none", "none/none")] == [""] * 5
     before = len(os.listdir("/proc/self/fd"))
-    monkeypatch.setattr("builtins.open", lambda *_arguments: (_ for _ in ()).throw(OSError(13, "no")))
+    monkeypatch.setattr("builtins.open", lambda *_arguments: (nothing for nothing in ()).throw(OSError(13, "no")))
     assert accounts.read_inside(str(root), "etc/passwd") == ""
     monkeypatch.undo()
     assert len(os.listdir("/proc/self/fd")) == before
