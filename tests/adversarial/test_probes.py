@@ -240,3 +240,23 @@ def test_descriptors_that_slip_through_are_closed(number: int, params: dict[str,
         else:
             with pytest.raises(NexcageError):
                 worker.request("exec", {**params, "probe": 32}, refuse)
+
+
+@pytest.mark.requires("root")
+def test_what_the_kernel_says_of_a_locked_worker(locked: Worker) -> None:
+    folder = pathlib.Path("/proc") / str(locked.pid)
+    lines = (folder / "status").read_text(encoding="utf-8").splitlines()
+    status = {name: value.split() for name, _colon, value in (line.partition(":") for line in lines)}
+    assert (status["NoNewPrivs"], status["Seccomp"], status["Groups"], status["Threads"]) == (["1"], ["2"], [], ["1"])
+    for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+        assert int(status[name][0], 16) == 0
+    for name in ("Uid", "Gid"):
+        assert len(set(status[name])) == 1
+        assert status[name][0] != "0"
+    assert sorted(int(path.name) for path in (folder / "fd").iterdir()) == [0, 1, 2, 3, 4]
+    assert (folder / "environ").read_bytes() == b""
+    limits = (folder / "limits").read_text(encoding="utf-8")
+    wanted = {"Max cpu time": 1, "Max file size": 0, "Max core file size": 0, "Max open files": 200, "Max address space": 128 << 20, "Max processes": 0}
+    for name, most in wanted.items():
+        (line,) = (line for line in limits.splitlines() if line.startswith(name))
+        assert line[len(name) :].split()[:2] == [str(most), str(most)]

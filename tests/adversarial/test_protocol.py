@@ -33,7 +33,7 @@ def attack(*answers: t.Any, requests: int = 1, **limits: int) -> tuple[NexcageEr
     def handler(name: str, _params: dict[str, t.Any]) -> None:
         effects.append(name)
 
-    for _ in range(requests - 1):
+    for _request in range(requests - 1):
         worker.request("list", {}, handler)
     with pytest.raises(NexcageError) as caught:
         worker.request("list", {}, handler, deadline_s=5)

@@ -248,7 +248,7 @@ class Worker:
         if frame["ok"]:
             return frame["value"]
         error = frame["error"]
-        refusal = self._refusals.get(error["call"]) if type(error.get("call")) is int else None
+        refusal = self._refusals.get(error["call"]) if isinstance(error.get("call"), int) else None
         raise refusal or self._plugin_error(error, "")
 
     def _plugin_error(self, error: dict[str, t.Any], prefix: str) -> NexcageError:
@@ -339,7 +339,7 @@ def _malformed(frame: dict[str, t.Any]) -> str:
     if set(frame) != set(shape):
         return f"a {kind} frame with other keys"
     for name, wanted in shape.items():
-        # bool is an int to isinstance
-        if wanted is not object and type(frame[name]) is not wanted:
+        # to isinstance a bool is an int
+        if not isinstance(frame[name], wanted) or (wanted is int and isinstance(frame[name], bool)):
             return f"a {kind} frame whose {name} is of another type"
     return ""

@@ -64,7 +64,7 @@ def test_the_broker_knows_no_call_that_the_sdk_lacks() -> None:
 )
 def test_refusals_have_a_class(code: str, kind: type[errors.HostError]) -> None:
     error = errors.host_error({"code": code, "message": "no", "remedy": None}, 3)
-    assert type(error) is kind
+    assert error.__class__ == kind
     assert (error.code, error.message, error.remedy, error.call, str(error)) == (code, "no", "", 3, f"{code}: no")
     assert errors.host_error({}).code == "E_INTERNAL"
 

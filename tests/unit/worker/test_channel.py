@@ -102,7 +102,7 @@ def nested(levels: int) -> dict[str, t.Any]:
 
 
 def test_depth() -> None:
-    wide = {"wide": [[] for _ in range(500)]}
+    wide = {"wide": [[]] * 500}
     for value in (nested(channel.DEPTH), wide):
         assert channel.decode(channel.encode(value, LIMIT)[4:]) == value
     with pytest.raises(channel.FrameError, match="deeper"):

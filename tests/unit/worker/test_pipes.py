@@ -111,7 +111,7 @@ def test_writing_to_a_dead_worker(ends: Ends) -> None:
 
 def test_stderr_is_drained_and_cut(ends: Ends) -> None:
     near = pipes.Pipes(*ends.near)
-    for _ in range(3):
+    for _part in range(3):
         os.write(ends.stderr, b"e" * 50_000)
         with pytest.raises(NexcageError):
             near.receive(soon(0.01))
