@@ -8,17 +8,19 @@ that made it. On v2 the scope is delegated and the container lies inside it; sys
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
 from ...model.errors import NexcageError
 from .. import store
-from . import cgroup, runtime
+from . import cgroup, process, runtime
 
 SLICE = "nexcage.slice"
 SYSTEMD_SIGN = "/run/systemd/system"  # sd_booted(3)
 PROC = "/proc"
 _SCOPE_TIMEOUT = 10.0
+_REMOVAL_TIMEOUT = 2.0
 
 
 def systemd() -> bool:
@@ -61,6 +63,16 @@ def supervised(argv: list[str], path: str) -> list[str]:
     unit = _scope(_identifier(path))
     options = ["--scope", "--quiet", "--collect", f"--slice={SLICE}", f"--unit={unit}", "--property=Delegate=yes"]
     return [runtime.program("systemd-run"), *options, "--", *argv]
+
+
+def settle(path: str) -> None:
+    """Let systemd notice that the scope of an earlier start is empty: two of one name cannot be."""
+    deadline = time.monotonic() + _SCOPE_TIMEOUT
+    scope = f"/{SLICE}/{_scope(_identifier(path))}"
+    while systemd() and any(os.path.isdir(cgroup.ROOT + tree + scope) for tree in ("", "/systemd")):
+        if time.monotonic() > deadline:
+            return  # systemd-run then says what is wrong
+        time.sleep(0.002)
 
 
 def _identifier(path: str) -> str:
@@ -108,7 +120,7 @@ def _await_scope(pid: int, unit: str) -> None:
     """systemd-run exposes no event for this; it takes some milliseconds once per start."""
     deadline = time.monotonic() + _SCOPE_TIMEOUT
     while not any(path.endswith("/" + unit) for _name, path in memberships(pid)):
-        if time.monotonic() > deadline or not os.path.isdir(f"{PROC}/{pid}"):
+        if time.monotonic() > deadline or process.start_time(pid) is None:
             raise NexcageError("E_TIMEOUT", f"systemd made no scope {unit}", remedy="look at: journalctl -u " + unit)
         time.sleep(0.001)
 
@@ -130,14 +142,27 @@ def thaw(path: str) -> None:
         write(path, "freezer", "freezer.state", "THAWED")
 
 
-def remove(path: str, kind: str | None = None) -> None:
-    """Remove a container's empty groups in all hierarchies, deepest first; best effort, a busy one stays."""
-    kind = kind or cgroup.mode()
+def _folders(path: str) -> list[str]:
+    """The group in all hierarchies, with the groups below it, deepest first."""
     hierarchies = [name or "unified" for name, _own in memberships(os.getpid())]
-    places = [cgroup.ROOT] if kind == "v2" else [f"{cgroup.ROOT}/{name}" for name in hierarchies]
-    for place in places:
-        for folder, _folders, _files in os.walk(place + path, topdown=False):
-            try:
+    places = [cgroup.ROOT] if cgroup.mode() == "v2" else [f"{cgroup.ROOT}/{name}" for name in hierarchies]
+    return [folder for place in places for folder, _folders, _files in os.walk(place + path, topdown=False)]
+
+
+def members(path: str) -> list[int]:
+    """The processes in the group in any hierarchy: a runtime that was killed half-way has entered only some."""
+    lines = [(store.read_bytes(folder + "/cgroup.procs") or b"").split() for folder in _folders(path)]
+    return sorted({int(pid) for pids in lines for pid in pids})
+
+
+def remove(path: str) -> None:
+    """Remove a container's groups in all hierarchies; the kernel may call one busy until a dead process is quite gone."""
+    deadline = time.monotonic() + _REMOVAL_TIMEOUT
+    while True:
+        folders = _folders(path)
+        for folder in folders:
+            with contextlib.suppress(OSError):
                 os.rmdir(folder)
-            except OSError:
-                break
+        if not folders or time.monotonic() > deadline:
+            return
+        time.sleep(0.001)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import subprocess
 import time
@@ -98,6 +99,7 @@ def create(
 
 
 def _spawn(places: records.Places, container: records.Container, tool: runtime.Runtime, pipes: tuple[int, int]) -> subprocess.Popen[bytes]:
+    cgroup_control.settle(container.record["cgroup"])
     line = cgroup_control.supervised(argv(places, container, tool), container.record["cgroup"])
     environment = {**runtime.ENVIRONMENT, "_OCI_SYNCPIPE": str(pipes[0]), "_OCI_STARTPIPE": str(pipes[1])}
     return subprocess.Popen(
@@ -109,6 +111,9 @@ def _spawn(places: records.Places, container: records.Container, tool: runtime.R
         cwd="/",
         pass_fds=pipes,
     )
+
+# crun's and runc's words for a program that is missing or cannot be executed
+_NO_PROGRAM = re.compile(r'executable file|open executable|exec: "[^"]*": (stat |permission denied)')
 
 
 def _answer(descriptor: int, name: str) -> int:
@@ -131,7 +136,7 @@ def _answer(descriptor: int, name: str) -> int:
         raise NexcageError("E_RUNTIME", f"conmon ended without an answer from {name}") from None
     if pid <= 0:
         words = runtime.message(str(answer.get("message", "")))
-        if "executable file" in words:
+        if _NO_PROGRAM.search(words):
             raise NexcageError("E_INVALID", words, option="command", remedy="name a program that is in the image")
         raise NexcageError("E_RUNTIME", f"{name} create: {words}")
     return pid

@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import os
+import stat
 import typing as t
 
 from ...model.container import ContainerSpec
 from ...model.errors import NexcageError
-from . import bundle, observe, records, resources
+from . import accounts, bundle, observe, records, resources
 from .runtime import Runtime
 
 # Stands for an image that is not here yet: what depends on its files is checked once it is.
@@ -33,7 +34,34 @@ def refuse_impossible(places: records.Places, spec: ContainerSpec, image: t.Mapp
     identifier = "0" * 16
     name = "check"
     plan = bundle.Plan(name, identifier, f"{places.containers}/{name}/{identifier}", "/nexcage/" + identifier, "")
-    bundle.render(plan, spec, {}, origin)
+    config = bundle.render(plan, spec, {}, origin)
+    if origin is not _UNKNOWN and not spec.get("mounts") and not spec.get("init"):  # a mount may bring the program
+        _refuse_missing_program(config["process"], origin.lower)
+
+
+def _refuse_missing_program(process: t.Mapping[str, t.Any], root: str) -> None:
+    """A runtime would say it only when the container is half made."""
+    program = process["args"][0]
+    search = next((line[5:] for line in process.get("env") or [] if line.startswith("PATH=")), "")
+    places = [program] if "/" in program else [f"{folder}/{program}" for folder in search.split(":") if folder]
+    if not program.startswith("/") and "/" in program:
+        return  # relative to a folder that may not be there yet
+    found = [mode for mode in (_mode(root, place) for place in places) if mode is not None]
+    if not any(stat.S_ISREG(mode) and mode & 0o111 for mode in found):
+        what = "cannot be executed" if found else "does not exist in the image" if "/" in program else f"is not in the image's {search or 'empty PATH'}"
+        raise NexcageError("E_INVALID", f"the program {what}", option="command", value=program, remedy="name a program that is in the image")
+
+
+def _mode(root: str, path: str) -> int | None:
+    """Type and permissions of what a path is inside ``root``, ``None`` where it is missing."""
+    try:
+        descriptor = accounts.open_inside(root, path)
+    except OSError:
+        return None
+    try:
+        return os.fstat(descriptor).st_mode
+    finally:
+        os.close(descriptor)
 
 
 def refuse_limits(values: t.Mapping[str, t.Any]) -> None:

@@ -51,7 +51,7 @@ def sweep(container: records.Container) -> None:
     path = container.record["cgroup"]
 
     def belonging() -> list[int]:
-        return processes_of(container.id, container.record["runtime"]) + cgroup.processes(path, kind)
+        return processes_of(container.id, container.record["runtime"]) + cgroup_control.members(path)
 
     if cgroup.frozen(path, kind):
         cgroup_control.thaw(path)

@@ -1,0 +1,451 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Processes, the runtime's command line, records and the reading of them, without any container."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import typing as t
+
+import pytest
+from ansible_collections.nexcage.backends.plugins.module_utils.broker import store
+from ansible_collections.nexcage.backends.plugins.module_utils.broker.oci import (
+    cgroup,
+    conmon,
+    execution,
+    features,
+    inspection,
+    lifecycle,
+    logs,
+    observe,
+    process,
+    records,
+    removal,
+    rootfs,
+    runtime,
+    staging,
+    update,
+    waiting,
+)
+from ansible_collections.nexcage.backends.plugins.module_utils.broker.oci.engine import OciEngine
+from ansible_collections.nexcage.backends.plugins.module_utils.model.config import Layout
+from ansible_collections.nexcage.backends.plugins.module_utils.model.container import ContainerSpec
+from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
+
+ID, OTHER = "0123456789abcdef", "f" * 16
+
+
+def test_a_dead_process_that_nobody_waited_for_is_dead() -> None:
+    with subprocess.Popen(["/bin/sleep", "60"]) as child:
+        started = process.start_time(child.pid)
+        assert process.alive(child.pid, started) and not process.alive(child.pid, 1) and not process.alive(None, started)
+        waiting.send(child.pid, 1, signal.SIGKILL)  # another start time: another process
+        assert not waiting.wait_end(child.pid, started, 0.02)
+        waiting.send(child.pid, started, signal.SIGKILL)
+        assert waiting.wait_end(child.pid, started, 5) and process.start_time(child.pid) is None
+        waiting.send(child.pid, started, signal.SIGKILL)
+    assert process.start_time(1 << 30) is None
+
+
+def test_waiting_without_pidfd(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "pidfd_open")
+    with subprocess.Popen(["/bin/sleep", "60"]) as child:
+        started = process.start_time(child.pid)
+        assert not waiting.wait_end(child.pid, started, 0.02)
+        waiting.send(child.pid, started, signal.SIGKILL)
+        assert waiting.wait_end(child.pid, started, 5)
+
+
+def test_a_process_that_changes_under_our_eyes(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([True, False])
+    monkeypatch.setattr(process, "alive", lambda _pid, _started: next(answers))
+    before = len(os.listdir("/proc/self/fd"))
+    assert waiting.open_process(os.getpid(), 1) == -1 and len(os.listdir("/proc/self/fd")) == before
+
+
+def test_ending_all_gives_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert waiting.end_all(list, 1) == []
+    with subprocess.Popen(["/bin/sleep", "60"]) as child:
+        assert waiting.end_all(lambda: [child.pid], 5) == []
+    monkeypatch.setattr(waiting, "send", lambda *_arguments: None)
+    assert waiting.end_all(lambda: [os.getpid()], 0.02) == [os.getpid()]
+
+    def gone(_pid: int, _number: int) -> None:
+        raise ProcessLookupError
+
+    monkeypatch.undo()
+    monkeypatch.setattr(signal, "pidfd_send_signal", gone)
+    waiting.send(os.getpid(), process.start_time(os.getpid()), 9)
+
+
+def test_boot_id_and_the_end_of_a_stat_file(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    assert process.boot_id() == process.boot_id() and len(process.boot_id()) == 36
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "stat").write_text("")
+    monkeypatch.setattr(process, "PROC", str(tmp_path))
+    assert process.start_time(7) is None
+
+
+def test_programs_come_from_roots_own_folders(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert runtime.program("sh").endswith("/sh")
+    for name in ("../sh", "-x", "", "a b"):
+        with pytest.raises(NexcageError) as caught:
+            runtime.program(name)
+        assert caught.value.code == "E_INVALID"
+    monkeypatch.setattr(runtime, "FOLDERS", (str(tmp_path),))
+    (tmp_path / "crun").mkdir()
+    for change in (lambda: None, lambda: (tmp_path / "crun").rmdir(), lambda: (tmp_path / "crun").write_text("")):
+        change()
+        with pytest.raises(NexcageError, match="is not installed"):
+            runtime.program("crun")
+    (tmp_path / "crun").chmod(0o777)
+    with pytest.raises(NexcageError, match="can be changed by others"):
+        runtime.program("crun")
+
+
+def test_the_runtimes_words() -> None:
+    assert runtime.message('time="2026-11-22T20:15:26Z" level=error msg="a \\"b\\" c"\n') == 'a "b" c'
+    assert runtime.message("2026-11-22T20:15:26.123456Z: x\n\ny\n") == "x; y" and runtime.message("") == "no message"
+
+
+def test_a_program_that_hangs_is_ended() -> None:
+    with pytest.raises(NexcageError) as caught:
+        runtime.call(["/bin/sleep", "60"], timeout=0.05)
+    assert caught.value.code == "E_TIMEOUT"
+
+
+class Fake(runtime.Runtime):
+    """A runtime that answers from memory."""
+
+    def __init__(self, root: str, output: bytes, code: int = 0) -> None:
+        super().__init__("crun", root)
+        self.answer = runtime.Answer(code, output, "words")
+
+    def call(self, *_arguments: str, timeout: float = 1.0) -> runtime.Answer:
+        return self.answer
+
+
+def test_answers_of_a_runtime(tmp_path: pathlib.Path) -> None:
+    assert Fake(str(tmp_path / "none"), b"x").entries() == {} and Fake(str(tmp_path), b"x").entries() == {}
+    (tmp_path / ID).mkdir()
+    assert Fake(str(tmp_path), b"null").entries() == {} and Fake(str(tmp_path), b'[{"id": "a"}]').entries() == {"a": {"id": "a"}}
+    for output in (b"{", b"[1]", b"[{}]"):
+        with pytest.raises(NexcageError, match="unexpected answer"):
+            Fake(str(tmp_path), output).entries()
+    with pytest.raises(NexcageError, match="words"):
+        Fake(str(tmp_path), b"", 1).entries()
+    assert Fake(str(tmp_path), b'{"status": "paused"}').status(ID) == "paused" and Fake(str(tmp_path), b"").status(ID) == "" == Fake(str(tmp_path), b"").status(
+        "none"
+    )
+    assert Fake(str(tmp_path), b"", 1).status(ID) == ""
+
+
+@pytest.fixture
+def places(tmp_path: pathlib.Path) -> records.Places:
+    return records.Places(Layout.for_user(0, {"NEXCAGE_ROOT": str(tmp_path)}), "crun-backend")
+
+
+def generation(places: records.Places, name: str = "web", identifier: str = ID, current: bool = True, **changes: t.Any) -> pathlib.Path:
+    folder = pathlib.Path(places.containers, name, identifier)
+    folder.mkdir(parents=True)
+    record = {
+        "schema_version": 1,
+        "name": name,
+        "id": identifier,
+        "backend": "crun-backend",
+        "runtime": "crun",
+        "cgroup": "/nexcage/" + identifier,
+        "created": "then",
+        "image": "i",
+        "image_digest": "d",
+        "stop_signal": 15,
+        "stop_timeout": 1,
+        "rootfs": {"kind": "overlay", "lower": "/no/such"},
+        "spec": {"memory": 5, "labels": {"a": "b"}},
+        **changes,
+    }
+    (folder / "record.json").write_text(json.dumps(record))
+    (folder / "config.json").write_text("{}")
+    if current:
+        (folder.parent / "current").write_text(identifier + "\n")
+    return folder
+
+
+def listing(places: records.Places, output: bytes = b"[]", names: list[str] | None = None) -> list[dict[str, t.Any]]:
+    return observe.listing(places, Fake(places.root, output), names)
+
+
+def test_nothing_is_there(places: records.Places) -> None:
+    assert listing(places) == [] == listing(places, names=["web"]) and records.find(places, "web") is None
+    assert records.generations(places, "web") == [] and removal.heal(places, "web") is None and removal._backends(places) == []
+
+
+def test_stopped_with_and_without_an_exit_code(places: records.Places) -> None:
+    folder = generation(places)
+    entry = listing(places)[0]
+    assert (entry["status"], entry["exit_code"], entry["finished"], entry["resources"], entry["labels"]) == ("stopped", None, None, {"memory": 5}, {"a": "b"})
+    (folder / "exit").write_text("7")
+    assert listing(places)[0]["exit_code"] == 7 and listing(places)[0]["finished"].endswith("Z")
+    store.ensure_folder(places.exits)
+    pathlib.Path(places.exits, ID).write_text("9\n")
+    assert listing(places)[0]["exit_code"] == 9
+    assert observe.timestamp(None) is None and observe.timestamp(0.5) == "1970-01-01T00:00:00.500Z"
+
+
+def test_a_process_of_another_boot_says_nothing(places: records.Places) -> None:
+    generation(places)
+    store.ensure_folder(f"{places.conmon}/{ID}")
+    facts = {"boot_id": "another", "pid": os.getpid(), "start_time": process.start_time(os.getpid())}
+    conmon.remember(places, ID, facts)
+    assert listing(places)[0]["status"] == "stopped"
+    pathlib.Path(records.process_file(places, ID)).write_text("{")
+    assert records.last_process(places, ID) == {}
+    conmon.remember(places, ID, {**facts, "boot_id": process.boot_id()})
+    entry = listing(places)[0]
+    assert (entry["status"], entry["pid"]) == ("running", os.getpid()) and len(entry["problems"]) == 2
+
+
+def test_another_backends_containers_are_not_listed(places: records.Places) -> None:
+    generation(places, "theirs", backend="runc-backend")
+    generation(places, "half", backend="runc-backend", current=False)
+    generation(places, "mine", current=False)
+    assert [(entry["name"], entry["status"]) for entry in listing(places)] == [("mine", "incomplete")]
+    assert [entry["name"] for entry in listing(places.of("runc-backend"))] == ["half", "theirs"]
+
+
+def test_a_record_of_a_later_version_is_left_alone(places: records.Places) -> None:
+    generation(places, schema_version=2)
+    with pytest.raises(NexcageError, match="schema version 2"):
+        listing(places)
+
+
+def test_what_a_killed_run_left_is_healed(places: records.Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = generation(places)
+    generation(places, identifier=OTHER, current=False)
+    for path in (folder / "record.json.1-1.tmp", folder.parent / "current.1-1.tmp"):
+        path.write_text("")
+    (folder.parent / "odd").mkdir()
+    assert listing(places)[0]["backend_details"]["generation_leftovers"] == [OTHER]
+    healed = removal.heal(places, "web")
+    assert healed is not None and healed.id == ID and sorted(os.listdir(folder.parent)) == [ID, "current"] and not (folder / "record.json.1-1.tmp").exists()
+    store.ensure_folder(f"{places.conmon}/{ID}")
+    pathlib.Path(places.conmon, ID, conmon.MARKER).write_text("")
+    assert removal.heal(places, "web") is not None and not conmon.unfinished(places, ID)
+    (folder / "record.json").unlink()
+    os.makedirs(f"{places.of('runc-backend').root}/{ID}")
+    assert removal._unrecorded(places, "web", ID).record["runtime"] == "runc"
+    monkeypatch.setattr(runtime, "FOLDERS", ("/nowhere",))  # not even the runtime is there any more
+    assert removal.heal(places, "web") is None and records.names(places) == [] and not os.listdir(places.of("runc-backend").root)
+
+
+def test_what_cannot_be_removed_is_said(places: records.Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = generation(places)
+    container = records.find(places, "web")
+    assert container is not None
+    os.makedirs(f"{places.root}/{ID}")
+    monkeypatch.setattr(runtime.Runtime, "call", lambda *_arguments, **_named: runtime.Answer(1, b"", "no"))
+    monkeypatch.setattr(cgroup, "processes", lambda *_arguments: [1])
+    with pytest.raises(NexcageError, match="delete: no"):
+        removal.forget(places, container)
+    monkeypatch.setattr(cgroup, "processes", lambda *_arguments: [])
+    monkeypatch.setattr(rootfs, "mounted", lambda _path: True)
+    with pytest.raises(NexcageError, match="still mounted"):
+        removal.discard(places, container, known_dead=True)
+    monkeypatch.setattr(waiting, "end_all", lambda *_arguments: [1])
+    with pytest.raises(NexcageError, match="cannot be ended"):
+        removal.sweep(container)
+    for error in (OSError(1, "no"), FileNotFoundError(2, "gone")):
+
+        def fail(_path: str, ignore_errors: bool = False, error: OSError = error) -> None:
+            if not ignore_errors:
+                raise error
+
+        monkeypatch.setattr(removal.shutil, "rmtree", fail)
+        if isinstance(error, FileNotFoundError):
+            removal.erase(str(folder))
+        else:
+            with pytest.raises(NexcageError, match="cannot be removed"):
+                removal.erase(str(folder))
+    removal._drop_folder(str(folder))
+
+
+def test_our_helpers_are_known_by_program_and_argument(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = {
+        "11": b"/usr/bin/conmon\0-c\0" + ID.encode(),
+        "12": b"grep\0" + ID.encode(),
+        "13": b"crun\0--x\0/e/" + ID.encode(),
+        "14": b"crun\0list",
+        "self": b"",
+    }
+    for pid, line in lines.items():
+        (tmp_path / pid).mkdir()
+        (tmp_path / pid / "cmdline").write_bytes(line)
+    (tmp_path / "15").mkdir()
+    (tmp_path / "15" / "cmdline").mkdir()
+    monkeypatch.setattr(process, "PROC", str(tmp_path))
+    assert sorted(removal.processes_of(ID, "crun")) == [11, 13]
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    assert removal.processes_of(ID, "crun") == []
+
+
+def test_mount_failures(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not rootfs.mounted(str(tmp_path / "none")) and rootfs.mounted("/proc") and not rootfs.mounted(str(tmp_path))
+    with pytest.raises(OSError):
+        rootfs._mount("none", str(tmp_path / "none"), "no-such-type", 0, "")
+    with pytest.raises(NexcageError) as caught:
+        rootfs.prepare(str(tmp_path), str(tmp_path / "no-image"))
+    assert caught.value.code == "E_IMAGE"
+    assert rootfs._escaped("/a:b,c\\d") == "/a\\:b\\,c\\\\d"
+    for number, code in ((28, "E_SPACE"), (5, "E_STATE")):
+
+        def fail(*_arguments: object, number: int = number) -> None:
+            raise OSError(number, os.strerror(number))
+
+        folder = tmp_path / str(number)
+        (folder / "lower").mkdir(parents=True)
+        monkeypatch.setattr(rootfs, "_mount", fail)
+        with pytest.raises(NexcageError) as caught:
+            rootfs.prepare(str(folder), str(folder / "lower"))
+        assert caught.value.code == code
+        with pytest.raises(NexcageError):
+            rootfs.remount(str(folder), {"rootfs": {"kind": "overlay", "lower": str(folder / "lower")}})
+    for words, code in (("No space left on device", "E_SPACE"), ("odd", "E_STATE")):
+        monkeypatch.setattr(runtime, "call", lambda *_arguments, words=words, **_named: runtime.Answer(1, b"", words))
+        with pytest.raises(NexcageError) as caught:
+            rootfs._copy("/a", "/b")
+        assert caught.value.code == code
+
+
+def test_unmounting_that_is_refused(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Library:
+        def umount2(self, _target: bytes, _flags: int) -> int:
+            return -1
+
+    rootfs.release(str(tmp_path))
+    monkeypatch.setattr(rootfs, "_libc", Library())
+    monkeypatch.setattr(rootfs.ctypes, "get_errno", lambda: 1)
+    with pytest.raises(NexcageError, match="cannot be unmounted"):
+        rootfs.release(str(tmp_path))
+
+
+def test_answers_of_conmon() -> None:
+    for data, match in ((b"", "without an answer"), (b"{}\n", "without an answer"), (b'{"data": -1, "message": "bad thing"}\n', "bad thing")):
+        reading, writing = os.pipe()
+        os.write(writing, data)
+        os.close(writing)
+        with pytest.raises(NexcageError, match=match):
+            conmon._answer(reading, "crun")
+        os.close(reading)
+
+
+def test_log_lines() -> None:
+    data = b"2026-11-22T17:18:36.1+00:00 stdout P ab\nodd\nT stderr F err\n2026-11-22T17:18:37+00:00 stdout F c d\nT stdout X x\nT stderr P unfinished\n"
+    assert [(line["stream"], line["text"]) for line in logs.parse(data)] == [("stderr", "err"), ("stdout", "abc d"), ("stderr", "unfinished")]
+    assert logs.parse(data)[1]["time"] == "2026-11-22T17:18:36.1Z"
+
+
+def test_logs_are_read_from_the_end(places: records.Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = generation(places)
+    engine = OciEngine(places.layout, "crun-backend", "crun")
+    assert engine.logs("web") == []
+    (folder / "container.log").write_text("".join(f"T stdout F line {number}\n" for number in range(100)))
+    monkeypatch.setattr(logs, "_BLOCK", 64)
+    assert [line["text"] for line in engine.logs("web", 3)] == ["line 97", "line 98", "line 99"] and len(engine.logs("web")) == 100
+    monkeypatch.setattr(logs, "MOST_BYTES", 200)
+    assert 5 < len(engine.logs("web")) < 20
+    with pytest.raises(NexcageError):
+        OciEngine(places.layout, "runc-backend", "runc").logs("web")
+
+
+def test_a_signal_of_an_image() -> None:
+    assert [staging._image_signal({"StopSignal": text}) for text in ("SIGQUIT", "INT", "9", "SIGRTMIN+3", "", None, "ODD")] == [3, 2, 9, 37, 15, 15, 15]
+
+
+def test_a_half_made_container_can_be_deleted(places: records.Places) -> None:
+    engine = OciEngine(places.layout, "crun-backend", "crun")
+    if os.geteuid() == 0:
+        generation(places, current=False)
+        engine.delete("web")
+        assert engine.listing() == []
+    with pytest.raises(NexcageError):
+        engine.delete("web")
+
+
+def test_secrets_are_carried_only_where_they_are_known(places: records.Places) -> None:
+    folder = generation(places, spec={"secret_env": {"A": "hmac-sha256:0", "B": "hmac-sha256:1"}})
+    (folder / "config.json").write_text(json.dumps({"process": {"env": ["A=clear=1", "C=x"]}}))
+    container = records.find(places, "web")
+    assert container is not None and lifecycle.clear_secrets(container) == {"A": "clear=1"}
+    request = staging.Request("web", ContainerSpec({"secret_env": {"A": "hmac-sha256:0", "N": "hmac-sha256:2"}}), {"N": "new"}, None)
+    assert lifecycle._carried(container, request) == {"A": "clear=1", "N": "new"}
+    assert lifecycle._carried(container, request._replace(spec=ContainerSpec({}))) == {"N": "new"}
+    (folder / "config.json").write_text("{")
+    assert lifecycle.clear_secrets(container) == {}
+
+
+def test_nothing_dies_in_time(places: records.Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    generation(places)
+    container = records.find(places, "web")
+    assert container is not None
+    monkeypatch.setattr(observe, "survivors", lambda *_arguments: [os.getpid()])
+    monkeypatch.setattr(lifecycle, "signal_to", lambda *_arguments: None)
+    monkeypatch.setattr(lifecycle, "_KILL_PATIENCE", 0.01)
+    with pytest.raises(NexcageError, match="do not end"):
+        lifecycle.halt(places, container, 9, 0)
+    monkeypatch.setattr(waiting, "end_all", lambda *_arguments: [1])
+    with pytest.raises(NexcageError, match="do not end"):
+        lifecycle._ended(container, {}, "v1")
+
+
+def test_a_limit_the_runtime_cannot_lift_is_lifted_directly(places: records.Places, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generation(places)
+    container = records.find(places, "web")
+    assert container is not None
+    root = tmp_path / "cgroup"
+    (root / "nexcage" / ID).mkdir(parents=True)
+    (root / "cgroup.controllers").write_text("")
+    monkeypatch.setattr(cgroup, "ROOT", str(root))
+    store.ensure_folder(f"{places.conmon}/{ID}")
+    update._unlimit(places, Fake(places.root, b"", 1), container, "cpus")
+    assert (root / "nexcage" / ID / "cpu.max").read_text() == "max 100000"
+    (root / "nexcage" / ID / "pids.max").write_text("7")
+    with pytest.raises(NexcageError, match="left it at 7"):
+        update._live(places, Fake(places.root, b""), container, {"pids": {"limit": 9}}, {"pids_limit": 9})
+    with pytest.raises(NexcageError, match="words"):
+        update._live(places, Fake(places.root, b"", 1), container, {"pids": {"limit": 9}}, {"pids_limit": 9})
+
+
+def test_features_of_a_poor_host(places: records.Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "FOLDERS", ("/nowhere",))
+    monkeypatch.setattr(rootfs, "overlay_known", lambda: False)
+    monkeypatch.setattr(features.seccomp_profile, "DEFAULT_PATHS", ())
+    monkeypatch.setattr(os, "geteuid", lambda: 7)
+    found = OciEngine(places.layout, "crun-backend", "crun").features()
+    assert len(found["problems"]) == 5 and found["path"] is found["version"] is found["conmon"] is None
+
+
+def test_details_of_exec(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert execution._children(1 << 30) == [] and not execution._nested(os.getpid()) and not execution._nested(1 << 30)
+    assert execution._wait(1) is None  # alive and not our child
+    assert execution._wait(1 << 30) == 255
+    with subprocess.Popen(["/bin/sleep", "60"]) as child:
+        execution._end(child.pid)
+        assert execution._wait(child.pid) == 255
+        execution._end(child.pid)
+        child.returncode = -9
+
+
+def test_asking_what_would_be_refused(places: records.Places, tmp_path: pathlib.Path) -> None:
+    engine = OciEngine(places.layout, "crun-backend", "crun")
+    engine.check(ContainerSpec({"image": "x", "seccomp_profile": "unconfined", "user": "nobody-knows-yet"}), None)
+    with pytest.raises(NexcageError):
+        engine.check(ContainerSpec({"image": "x", "cap_add": ["NOPE"]}), None)
+    with pytest.raises(NexcageError):
+        engine.check(ContainerSpec({"seccomp_profile": "unconfined", "command": ["x"], "user": "nobody"}), {"path": str(tmp_path), "config": {}})
+    inspection.refuse_limits({})
+    with pytest.raises(NexcageError, match="no such container runs"):
+        engine.exists("web", "/etc")
