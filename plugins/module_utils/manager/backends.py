@@ -59,10 +59,10 @@ def check(session: Session, plugin: registry.Plugin) -> list[NexcageError]:
         facts = session.ask(plugin, "oci.features", {})
     except NexcageError as error:
         return [error]
-    problems = []
+    problems = [NexcageError(str(entry["code"]), entry["message"], "backend", plugin.backend, entry["remedy"]) for entry in facts.get("missing") or ()]
     for dependency in plugin.manifest["binary_dependencies"]:
         found = find_version(str(facts.get("version") or ""))
-        if found is None or found not in Range(dependency["version"]):
+        if not problems and (found is None or found not in Range(dependency["version"])):
             problems.append(
                 NexcageError(
                     "E_BINARY",

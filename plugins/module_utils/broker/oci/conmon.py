@@ -112,6 +112,7 @@ def _spawn(places: records.Places, container: records.Container, tool: runtime.R
         pass_fds=pipes,
     )
 
+
 # crun's and runc's words for a program that is missing or cannot be executed
 _NO_PROGRAM = re.compile(r'executable file|open executable|exec: "[^"]*": (stat |permission denied)')
 

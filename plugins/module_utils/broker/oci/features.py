@@ -36,7 +36,7 @@ def version(path: str) -> tuple[int, int, int]:
 
 
 def check(name: str) -> tuple[str, str]:
-    """Path and version of a program that is present and new enough.
+    """Path and version of a program, given by name or path, that is present and new enough.
 
     Raises:
         NexcageError: ``E_BINARY`` where it is missing, ``E_VERSION`` where it is too old.
@@ -44,6 +44,7 @@ def check(name: str) -> tuple[str, str]:
     path = program(name)
     found = version(path)
     text = ".".join(map(str, found))
+    name = name.rpartition("/")[2]
     least = LEAST.get(name)
     if least is not None and found < least:
         wanted = ".".join(map(str, least))
@@ -52,17 +53,22 @@ def check(name: str) -> tuple[str, str]:
 
 
 def probe(places: records.Places, runtime: Runtime) -> dict[str, t.Any]:
-    """``runtime path version conmon cgroup_mode systemd overlay seccomp problems``; never raises for what is missing."""
-    problems: list[str] = []
+    """``runtime path version conmon cgroup_mode systemd overlay seccomp problems missing``.
+
+    Never raises for what is missing: ``problems`` says it in words, ``missing`` holds the errors themselves.
+    """
     result: dict[str, t.Any] = {"runtime": runtime.name, "path": None, "version": None, "conmon": None}
+    missing: list[NexcageError] = []
     try:
-        result["path"], result["version"] = check(runtime.name)
+        result["path"], result["version"] = check(runtime.wanted)
     except NexcageError as error:
-        problems.append(str(error))
+        missing.append(error)
     try:
         result["conmon"] = check("conmon")[1]
     except NexcageError as error:
-        problems.append(str(error))
+        missing.append(error)
+    result["missing"] = [error.as_dict() for error in missing]
+    problems = [str(error) for error in missing]
     result["cgroup_mode"] = cgroup.mode()
     result["cgroup_workaround"] = cgroup_control.blocked(runtime.name)
     result["systemd"] = cgroup_control.systemd()

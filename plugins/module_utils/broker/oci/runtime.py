@@ -90,11 +90,11 @@ class Runtime:
         root: Its ``--root``: absolute, as crun resolves a relative one differently per command.
     """
 
-    __slots__ = ("_path", "_wanted", "name", "root")
+    __slots__ = ("_path", "name", "root", "wanted")
 
     def __init__(self, name: str, root: str) -> None:
         self.name = name.rpartition("/")[2]
-        self._wanted = name
+        self.wanted = name
         self.root = root
         self._path = ""
 
@@ -106,7 +106,7 @@ class Runtime:
             NexcageError: ``E_BINARY``.
         """
         if not self._path:
-            self._path = program(self._wanted)
+            self._path = program(self.wanted)
         return self._path
 
     def argv(self, *arguments: str) -> list[str]:
