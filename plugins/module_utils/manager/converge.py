@@ -64,7 +64,7 @@ class Task:
         self.timeout: int = values.whole(1, 86400)("timeout", parameters["timeout"])
         kill = parameters.get("kill_signal")
         self.kill_signal: int | None = None if kill is None else values.signal_number("kill_signal", kill)
-        self.wait = observe.parse_wait(parameters.get("wait"), self.spec.get("network_mode"))
+        self.wait = observe.parse_wait(parameters.get("wait"), self.state)
         self.pull: str = parameters["pull"]
 
 
@@ -87,6 +87,7 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
     )
     if task.state != "absent":
         complete = options.complete(desired, recorded)
+        observe.refuse_unreachable(task.wait, complete)
         secrets = task.spec.get("secret_env") or {}
         session.orders[task.name] = Order(complete, secrets, {}, {}, owner, task.parameters["validate_certs"], float(task.timeout))
         request = request._replace(image=_image(session, plugin, task, found))
@@ -98,7 +99,7 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
         backends.require(session, plugin)
     if any(action.kind in ("create", "replace", "update") for action in steps.actions):
         digest = request.image["digest"] if request.image and request.image["present"] else None
-        session.ask(plugin, "oci.check", {"name": task.name, "image": digest})
+        _check(session, plugin, task, digest)
     if session.check_mode:
         return _result(session, task, steps, found)
     _apply(session, task, steps, plugin, holder)
@@ -106,6 +107,16 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
     if steps.changed or task.wait:
         final = observe.wait(session, plugin, task.name, task.wait, task.timeout, bool(steps.changed))
     return _result(session, task, steps, final)
+
+
+def _check(session: Session, plugin: registry.Plugin, task: Task, digest: str | None) -> None:
+    """Refuse what the engine would refuse, in the words of the task: its short forms of mounts are mounts to the engine."""
+    try:
+        session.ask(plugin, "oci.check", {"name": task.name, "image": digest})
+    except NexcageError as error:
+        if error.option == "mounts" and any(str(error.value) in str(form) for form in task.parameters.get("volumes") or []):
+            error.option = "volumes"
+        raise
 
 
 def _image(session: Session, plugin: registry.Plugin, task: Task, found: t.Mapping[str, t.Any] | None) -> dict[str, t.Any] | None:

@@ -74,22 +74,37 @@ def record(found: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return result
 
 
-def parse_wait(text: str | None, network_mode: str | None) -> Wait | None:
+def parse_wait(text: str | None, state: str) -> Wait | None:
     """The option ``wait``.
 
+    Args:
+        text: ``running``, ``exited`` or ``port:N``.
+        state: What the task wants, aliases resolved.
+
     Raises:
-        NexcageError: ``E_INVALID`` for anything but ``running``, ``exited`` and ``port:N``.
+        NexcageError: ``E_INVALID`` for anything else, and for what that state cannot bring about.
     """
     if text is None:
         return None
     kind, _colon, number = text.partition(":")
-    if kind in ("running", "exited") and not number:
-        return Wait(kind)
-    if kind == "port" and number.isdigit() and 0 < int(number) < 65536:
-        if network_mode == "none":
-            raise NexcageError("E_INVALID", "a container without network has no port", option="wait", value=text, remedy="set network_mode: host")
-        return Wait(kind, int(number))
-    raise NexcageError("E_INVALID", "not a wait condition", option="wait", value=text, remedy="write running, exited or port:NUMBER")
+    port = int(number) if kind == "port" and number.isascii() and number.isdigit() else 0
+    if not ((kind in ("running", "exited") and not number) or 0 < port < 65536):
+        raise NexcageError("E_INVALID", "not a wait condition", option="wait", value=text, remedy="write running, exited or port:NUMBER")
+    if state in ("absent", "paused") or (state == "stopped" and kind != "exited"):
+        raise NexcageError("E_INVALID", f"cannot come true with state {state}", option="wait", value=text, remedy="use state: started, or leave wait out")
+    return Wait(kind, port)
+
+
+def refuse_unreachable(condition: Wait | None, spec: ContainerSpec) -> None:
+    """A port of a container that has no network of the host's will never answer.
+
+    Raises:
+        NexcageError: ``E_INVALID``.
+    """
+    if condition is not None and condition.port and spec.get("bundle") is None and spec.get("network_mode") != "host":
+        raise NexcageError(
+            "E_INVALID", "a container without network has no port", option="wait", value=f"port:{condition.port}", remedy="set network_mode: host"
+        )
 
 
 def wait(session: Session, plugin: registry.Plugin, name: str, condition: Wait | None, timeout: float, started: bool) -> dict[str, t.Any] | None:

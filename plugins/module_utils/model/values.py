@@ -141,6 +141,8 @@ def text(option: str, value: object) -> str:
         raise invalid(option, value, f"a {kind} where text is needed", "put the value in quotes")
     if "\0" in str(value):
         raise invalid(option, value, "contains a NUL byte", "remove the NUL byte")
+    if not str(value).isascii() and any("\ud800" <= character <= "\udfff" for character in str(value)):
+        raise invalid(option, ascii(value), "is not valid Unicode text", "encode the bytes, such as with the filter b64encode")
     return str(value)
 
 
