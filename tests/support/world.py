@@ -37,6 +37,7 @@ class World:
         self.faults: dict[str, NexcageError] = {}
         self.versions = {"crun": "1.8.1", "runc": "1.1.5"}
         self.outcome: dict[str, t.Any] = {"rc": 0, "stdout": "", "stderr": "", "timed_out": False}
+        self.shown: dict[str, t.Any] = {}
         self.paths: set[str] = set()
         self.calls: list[str] = []
         self.exits_after = -1
@@ -179,6 +180,8 @@ class Images:
 class InProcessWorker:
     """A worker's interface without a process: the same plugin, host and errors."""
 
+    shown: dict[str, t.Any] = {}  # what the plugin of the last exec was given and returned
+
     def __init__(self) -> None:
         self.required = "standard"
         self.sandbox = Sandbox("process", (), {})
@@ -203,7 +206,10 @@ class InProcessWorker:
 
         host = Host(call, lambda level, message: handler("log", {"level": level, "message": message}))
         try:
-            return json.loads(json.dumps(sdk_backend.perform(self.extension, host, operation, params)))
+            value = json.loads(json.dumps(sdk_backend.perform(self.extension, host, operation, params)))
+            self.shown.clear()
+            self.shown.update(value if operation == "exec" else {})
+            return value
         except sdk_errors.HostError:
             raise refusals[-1] from None
 
@@ -215,6 +221,7 @@ def make(monkeypatch: pytest.MonkeyPatch, folder: str) -> World:
     """A world below ``folder``, with the caller as root."""
     world = World(folder)
     monkeypatch.setattr(dispatch, "Worker", InProcessWorker)
+    monkeypatch.setattr(InProcessWorker, "shown", world.shown)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(handlers.Workbench, "engine", property(lambda bench: Engine(world, bench.plugin, bench.runtime.rpartition("/")[2])))
     monkeypatch.setattr(handlers.Workbench, "images", property(lambda bench: Images(world)))

@@ -22,6 +22,9 @@ if t.TYPE_CHECKING:
     Handlers = dict[str, t.Callable[[Arguments], t.Any]]
 
 
+OUTPUT_FOR_PLUGIN = 256 << 10  # bytes of base64
+
+
 class Order(t.NamedTuple):
     """What the operator's task says about one container.
 
@@ -59,6 +62,8 @@ class Workbench:
         self.plugin = plugin
         self.runtime = runtime
         self.orders = orders
+        # what an exec printed, by container: it is the operator's, and may be more than a frame to a plugin holds
+        self.outcomes: dict[str, dict[str, t.Any]] = {}
         self._engine: OciEngine | None = None
         self._images: ImageStore | None = None
 
@@ -121,7 +126,7 @@ def write_handlers(bench: Workbench) -> Handlers:
         "oci.pause": lambda a: bench.engine.pause(a["name"]),
         "oci.resume": lambda a: bench.engine.resume(a["name"]),
         "oci.update": lambda a: bench.engine.update(a["name"], dict(bench.order(a["name"]).changes)),
-        "oci.exec": lambda a: bench.engine.exec(a["name"], dict(bench.order(a["name"]).process)),
+        "oci.exec": lambda a: _exec(bench, a["name"]),
         "state.put": lambda a: _state(bench).put(a),
     }
 
@@ -172,6 +177,14 @@ def _check(bench: Workbench, arguments: Arguments) -> None:
 def _create(bench: Workbench, arguments: Arguments) -> t.Any:
     order = bench.order(arguments["name"])
     return bench.engine.create(arguments["name"], order.spec, dict(order.secrets), _image(bench, arguments["image"]))
+
+
+def _exec(bench: Workbench, name: str) -> dict[str, t.Any]:
+    outcome = bench.engine.exec(name, dict(bench.order(name).process))
+    bench.outcomes[name] = outcome
+    if len(outcome["stdout"]) + len(outcome["stderr"]) <= OUTPUT_FOR_PLUGIN:
+        return outcome
+    return {**outcome, "stdout": "", "stderr": "", "truncated": True}
 
 
 def _replace(bench: Workbench, arguments: Arguments) -> t.Any:

@@ -18,6 +18,7 @@ from ..worker.spawn import Worker
 from . import registry
 
 TIER_BUILT_IN = "process"
+FRAME_BUILT_IN = 8 << 20  # bytes; a listing of some thousand containers
 
 
 class Session:
@@ -97,6 +98,10 @@ class Session:
         """One read of the broker on the manager's own account, through the plugin's gate."""
         return self._gate(plugin, "info", []).call(call, params)
 
+    def outcome(self, plugin: registry.Plugin, name: str) -> dict[str, t.Any]:
+        """What the last exec in a container ended with, whole: the plugin may have seen less of it."""
+        return self._benches[plugin.name].outcomes[name]
+
     def _gate(self, plugin: registry.Plugin, operation: str, targets: list[str]) -> Gate:
         bench = self._benches.get(plugin.name)
         if bench is None:
@@ -110,10 +115,14 @@ class Session:
         worker = self._workers.get(plugin.name)
         if worker is None:
             worker, self._spare = self._spare or Worker(), None
-            self._workers[plugin.name] = worker
             worker.required = TIER_BUILT_IN
-            worker.start(limits_of(plugin.manifest["resource_requirements"]))
-            worker.load(plugin.name, registry.sources(plugin), dict(plugin.config))
+            try:
+                worker.start(limits_of(plugin.manifest["resource_requirements"])._replace(frame=FRAME_BUILT_IN))
+                worker.load(plugin.name, registry.sources(plugin), dict(plugin.config))
+            except BaseException:
+                worker.close()
+                raise
+            self._workers[plugin.name] = worker
         return worker
 
 

@@ -42,8 +42,8 @@ def execute(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.
         reason = reason or "the command is not run in check mode"
         return {"changed": False, "skipped": True, "msg": reason, "rc": 0, "stdout": "", "stderr": ""}
     session.orders[name] = Order(process=process)
-    outcome = session.operate(plugin, "exec", {"name": name})
-    return _result(outcome, parameters, process)
+    session.operate(plugin, "exec", {"name": name})
+    return _result(session.outcome(plugin, name), parameters, process)
 
 
 def _process(parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

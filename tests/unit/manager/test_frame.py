@@ -48,6 +48,13 @@ def test_exec(world: worlds.World) -> None:
     assert kept["stdout"] == "out\n\n" and world.outcome["process"]["argv"] == ["sh", "-c", "x y"]
 
 
+def test_more_output_than_a_plugin_is_shown(world: worlds.World) -> None:
+    task(world, image="oci:/image")
+    world.outcome.update(stdout=said(b"x" * 1000000))
+    assert len(through(execute.execute, **EXEC)["stdout"]) == 1000000
+    assert world.shown["truncated"] and world.shown["stdout"] == ""
+
+
 def test_exec_fails_with_the_code(world: worlds.World) -> None:
     task(world, image="oci:/image")
     world.outcome.update(rc=3, stderr=said(b"no"))
@@ -191,6 +198,20 @@ def test_audit_trouble_becomes_a_warning(world: worlds.World) -> None:
 
     assert through(converge.converge, **{**DEFAULTS, "name": "web", "state": "absent"})["warned"]
     assert through(converge.converge, **{**DEFAULTS, "name": "web", "image": "oci:/image"})["error"]["code"] == "E_AUDIT"
+
+
+def test_a_worker_that_does_not_start_is_ended(world: worlds.World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ansible_collections.nexcage.backends.plugins.module_utils.manager import registry
+
+    def refuse(self: worlds.InProcessWorker, limits: object = None) -> None:
+        raise NexcageError("E_SANDBOX", "too weak")
+
+    monkeypatch.setattr(worlds.InProcessWorker, "start", refuse)
+    with world.session() as session:
+        for _attempt in range(2):
+            with pytest.raises(NexcageError, match="too weak"):
+                session.operate(registry.get("crun", world.layout), "list", {"names": None})
+        assert session.sandbox == {}
 
 
 def test_logs_and_state_handlers(world: worlds.World) -> None:
