@@ -7,17 +7,16 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
-import os
 import pathlib
+import shutil
 import socket
 import subprocess
-import sys
 import threading
 import typing as t
 
 import pytest
 from ansible_collections.nexcage.backends.tests.support import images, modules
-from ansible_collections.nexcage.backends.tests.support.host import Host, bundle_config, process_of
+from ansible_collections.nexcage.backends.tests.support.host import PYTHON, Host, process_of, run_as_nobody
 
 pytestmark = pytest.mark.requires("linux", "root", "crun", "runc", "conmon", "skopeo", "umoci", "busybox", "docker-registry")
 
@@ -33,12 +32,12 @@ def warm(host: Host) -> None:
 
 @contextlib.contextmanager
 def unchanged(host: Host) -> t.Iterator[None]:
-    """Files, mounts, processes; the audit log may say that something was tried."""
+    """Files, mounts, processes; the audit log and the lock may say that something was tried."""
     before = host.situation()
     yield
     after = host.situation()
     for key in {*before, *after}:
-        if key != host.layout.audit:
+        if key != host.layout.audit and not key.startswith(host.layout.runtime + "/locks/"):
             assert before.get(key) == after.get(key), key
 
 
@@ -130,3 +129,200 @@ VALUES: list[tuple[str, dict[str, t.Any], str, object]] = [
 @pytest.mark.parametrize(("parameters", "option", "value"), [entry[1:] for entry in VALUES], ids=[entry[0] for entry in VALUES])
 def test_a_value_that_is_wrong(host: Host, parameters: dict[str, t.Any], option: str, value: object) -> None:
     refused(host, option, value, **parameters)
+
+
+IMAGES: list[tuple[str, t.Callable[[Host], str], str]] = [
+    ("a short name", lambda host: "nginx", "E_INVALID"),
+    ("a folder that is missing", lambda host: "oci:/does/not/exist:1", "E_IMAGE"),
+    ("a tag that is missing", lambda host: f"oci:{host.root}/images:three", "E_IMAGE"),
+    ("another digest", lambda host: f"{host.image}@{NOWHERE}", "E_IMAGE"),
+    ("a registry that is down", lambda host: f"docker://127.0.0.1:{unused_port()}/web:1", "E_REGISTRY"),
+    ("a registry that refuses", lambda host: f"docker://127.0.0.1:{refusing_port()}/web:1", "E_REGISTRY"),
+]
+
+
+def unused_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+class Refusing(http.server.BaseHTTPRequestHandler):
+    """A registry that wants credentials and knows nobody."""
+
+    def handle_one_request(self) -> None:
+        self.raw_requestline = self.rfile.readline()
+        if self.raw_requestline and self.parse_request():
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="closed"')
+            self.end_headers()
+        self.close_connection = True
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+
+def refusing_port() -> int:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return int(server.server_address[1])
+
+
+@pytest.mark.parametrize(("image", "code"), [entry[1:] for entry in IMAGES], ids=[entry[0] for entry in IMAGES])
+def test_an_image_that_cannot_be_had(host: Host, image: t.Callable[[Host], str], code: str) -> None:
+    reference = image(host)
+    refused(host, "image", reference, code, image=reference, validate_certs=False)
+
+
+def test_an_unknown_image_of_a_registry_that_runs(host: Host, tmp_path: pathlib.Path) -> None:
+    with images.running_registry(tmp_path) as registry:
+        reference = f"docker://{registry.address}/nothing:1"
+        assert "validate_certs" not in refused(host, "image", reference, "E_IMAGE", image=reference, validate_certs=False)
+
+
+def test_an_image_that_only_a_pull_would_bring(host: Host) -> None:
+    fresh = images.make_small_layout(host.files / "unpulled")
+    refused(host, "image", fresh, "E_IMAGE", image=fresh, pull="never")
+
+
+def test_a_disk_that_is_full_while_unpacking(host: Host) -> None:
+    folder = host.files / "small disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500k", "none", folder], check=True)
+    try:
+        with modules.nexcage_root(folder):
+            result = modules.fails("nexcage_container", name="full", backend="crun", image=host.image)
+            assert result["error"]["code"] == "E_SPACE" and host.image in result["msg"], result
+            left = [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size > 4096]
+            assert left == [] and modules.works("nexcage_container_info")["containers"] == []
+            subprocess.run(["mount", "-o", "remount,size=30m", folder], check=True)
+            assert modules.works("nexcage_container", name="full", backend="crun", image=host.image, state="present")["changed"]
+            modules.works("nexcage_container", name="full", state="absent")
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_a_capability_that_the_caller_lacks(host: Host) -> None:
+    held = int(next(line for line in pathlib.Path("/proc/self/status").read_text().splitlines() if line.startswith("CapBnd")).split()[1], 16)
+    if held >> 24 & 1:  # SYS_RESOURCE
+        assert modules.works("nexcage_container", name="bad", image=host.image, cap_add=["SYS_RESOURCE"], check=True)["changed"]
+    else:
+        assert "CapBnd" in refused(host, "cap_add", "SYS_RESOURCE", "E_PRIVILEGE", cap_add=["SYS_RESOURCE"])
+
+
+@pytest.fixture
+def settings(host: Host) -> t.Iterator[t.Callable[..., None]]:
+    """Sets a plugin's settings for one test."""
+
+    def change(name: str, **parameters: t.Any) -> None:
+        modules.works("nexcage_plugin", name=name, **parameters)
+
+    yield change
+    pathlib.Path(host.layout.configuration, "config.json").unlink(missing_ok=True)
+
+
+def fake_runtime(host: Host, words: str) -> str:
+    path = host.files / "fake"
+    path.write_text(f"#!/bin/sh\necho '{words}'\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_a_runtime_that_is_missing_or_too_old(host: Host, settings: t.Callable[..., None], backend: str) -> None:
+    settings(backend, config={"binary_path": f"/opt/nowhere/{backend}"})
+    assert f"/opt/nowhere/{backend} is not installed" in refused(host, "backend", backend, "E_BINARY", backend=backend)
+    settings(backend, config={"binary_path": fake_runtime(host, f"{backend} version 0.9.1")})
+    told = refused(host, "backend", backend, "E_BINARY", backend=backend)
+    assert ">=1.0.0" in told and "0.9.1" in told
+    settings(backend, config={"binary_path": fake_runtime(host, "no version at all")})
+    assert "tells no version" in refused(host, "backend", backend, "E_BINARY", backend=backend)
+    (host.files / "fake").chmod(0o777)
+    assert "can be changed by others" in refused(host, "backend", backend, "E_BINARY", backend=backend)
+    other = "runc" if backend == "crun" else "crun"
+    made = host.converge("elsewhere", image=host.image, state="present")
+    assert made["container"]["backend"] == other
+    host.converge("elsewhere", state="absent")
+
+
+def test_no_backend_at_all(host: Host, settings: t.Callable[..., None]) -> None:
+    settings("crun", state="disabled")
+    refused(host, "backend", "crun", "E_DISABLED")
+    settings("runc", config={"binary_path": "/opt/nowhere/runc"})
+    told = refused(host, "backend", "auto", "E_BINARY", backend="auto")
+    assert "crun: disabled" in told and "runc: /opt/nowhere/runc is not installed" in told
+
+
+def test_a_container_of_another_backend(host: Host, backend: str) -> None:
+    other = "runc" if backend == "crun" else "crun"
+    host.start("bad", other, state="present")
+    assert f"belongs to the backend {other}" in refused(host, "backend", backend, "E_OWNER", backend=backend)
+    host.converge("bad", state="absent")
+
+
+@pytest.fixture
+def foreign(host: Host) -> t.Iterator[str]:
+    """The name of a container whose plugin is not there any more."""
+    folder = pathlib.Path(host.layout.state, "containers/bad")
+    generation = folder / ("a" * 16)
+    generation.mkdir(parents=True)
+    (folder / "current").write_text("a" * 16 + "\n")
+    record = {"schema_version": 1, "id": "a" * 16, "name": "bad", "backend": "other-backend", "spec": {}, "cgroup": "/x"}
+    (generation / "record.json").write_text(json.dumps(record))
+    yield "bad"
+    shutil.rmtree(folder)
+
+
+def test_a_container_of_a_plugin_that_is_gone(host: Host, foreign: str) -> None:
+    for state in ("started", "absent"):
+        assert "other-backend" in refused(host, "name", foreign, "E_OWNER", state=state)
+    with unchanged(host):
+        listing = modules.works("nexcage_container_info")
+        told = modules.fails("nexcage_container_exec", name=foreign, argv=["true"])
+    assert listing["containers"] == [] and f"not listed: {foreign}, as the plugin other-backend" in json.dumps(listing["warnings"])
+    assert told["error"]["code"] == "E_OWNER"
+
+
+@pytest.mark.parametrize(
+    ("option", "parameters"),
+    [
+        ("cpuset_cpus", {"cpuset_cpus": "900"}),
+        ("mounts", {"mounts": [{"source": "/does/not/exist", "target": "/a"}]}),
+        ("command", {"command": ["/no/such/program"]}),
+        ("memory_swap", {"memory_swap": "1g", "memory": "2g"}),
+        ("image", {"image": "oci:/does/not/exist:1"}),
+    ],
+)
+def test_a_running_container_survives_bad_input(host: Host, backend: str, option: str, parameters: dict[str, t.Any]) -> None:
+    made = host.start("bad", backend, memory="64m")["container"]
+    result = refused(host, option, None, "E_IMAGE" if option == "image" else "E_INVALID", backend=backend, **{"image": host.image, **parameters})
+    assert result and host.one("bad") == made
+    host.converge("bad", state="absent", force_kill=True)
+
+
+def test_a_replacement_that_fails_leaves_the_old_one_running(host: Host, backend: str) -> None:
+    """What only the runtime can refuse is refused while the old container still runs."""
+    made = host.start("bad", backend)["container"]
+    with unchanged(host):
+        # a file cannot be mounted on a folder; only the runtime notices
+        result = modules.fails("nexcage_container", name="bad", backend=backend, volumes=["/etc/passwd:/bin"])
+    assert result["error"]["code"] == "E_RUNTIME" and result.actions == ["replace", "start"]
+    assert result["error"]["details"]["failed"] == "replace" and result["error"]["details"]["done"] == []
+    assert host.one("bad") == made and process_of(made).file("/which") == "one"
+    host.converge("bad", state="absent", force_kill=True)
+
+
+@pytest.mark.requires(PYTHON)
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize(
+    ("module", "parameters"),
+    [
+        ("nexcage_container", {"name": "web", "image": "oci:/images/web:1"}),
+        ("nexcage_container", {"name": "web", "state": "absent"}),
+        ("nexcage_container_exec", {"name": "web", "argv": ["true"]}),
+        ("nexcage_container_info", {}),
+    ],
+)
+def test_whoever_is_not_root_is_told_to_become(tmp_path: pathlib.Path, module: str, parameters: dict[str, t.Any], check: bool) -> None:
+    result = run_as_nobody(tmp_path, module, check=check, **parameters)
+    assert result["failed"] and result["error"]["code"] == "E_PRIVILEGE" and "become: true" in result["msg"], result
+    assert list(tmp_path.iterdir()) == []

@@ -10,10 +10,12 @@ import os
 import pathlib
 import re
 import shutil
+import subprocess
 import tempfile
 import time
 import typing as t
 
+import ansible
 from ansible_collections.nexcage.backends.plugins.module_utils.model.config import Layout
 from ansible_collections.nexcage.backends.tests.support import images, modules
 from ansible_collections.nexcage.backends.tests.support.containers import command_lines
@@ -24,6 +26,12 @@ TRAPS = "trap 'exit 15' TERM; trap 'exit 10' USR1; trap 'exit 12' USR2; echo up"
 LOOP = TRAPS + "; while :; do sleep 1000 & wait; done"
 FOREVER = ["/bin/sh", "-c", LOOP]
 CGROUP = "/sys/fs/cgroup"
+PYTHON = "/usr/bin/python3"  # that of the tests may lie where nobody can read it
+_NOBODY = """
+import json, sys
+from ansible_collections.nexcage.backends.tests.support import modules
+print(json.dumps(modules.run(sys.argv[1], **json.loads(sys.argv[2]))))
+"""
 
 
 def make_image(folder: pathlib.Path, tag: str) -> str:
@@ -106,6 +114,16 @@ class Host:
                 if file.is_file() and needle.encode() in file.read_bytes():
                     found.append(str(file))
         return found
+
+
+def run_as_nobody(home: pathlib.Path, module: str, **parameters: t.Any) -> modules.Result:
+    """A module in a process of uid 65534."""
+    tree = pathlib.Path(ansible.__file__).parent.parent
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(home), "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    words = [PYTHON, "-c", _NOBODY, module, json.dumps(parameters)]
+    answer = subprocess.run(words, env=environment, user=65534, group=65534, extra_groups=[], check=False, capture_output=True, cwd="/")
+    assert answer.returncode == 0, answer.stderr.decode()
+    return modules.Result(json.loads(answer.stdout))
 
 
 class Process:
