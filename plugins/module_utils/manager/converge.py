@@ -72,7 +72,7 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
     owner = observe.owner(session.layout, task.name)
     plugin = backends.choose(session, task.parameters["backend"], owner)
     options.check_supported(task.parameters, plugin.backend)
-    holder = registry.get(owner, session.layout) if owner else plugin
+    holder = registry.holding(owner, session.layout, task.name) if owner else plugin
     found = observe.one(session, holder, task.name)
     host_key = key.host_key(session.layout, make=not session.check_mode)
     recorded = ContainerSpec((found or {}).get("spec") or {})
@@ -94,7 +94,8 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
     steps = plan(request, found)
     if any(action.kind in ("create", "replace") for action in steps.actions):
         if request.image is None and session.orders[task.name].spec.get("image") is not None:
-            request = request._replace(image=_resolve(session, plugin, session.orders[task.name].spec.get("image"), "missing"))
+            reference, pull = session.orders[task.name].spec.get("image"), "never" if task.pull == "never" else "missing"
+            request = request._replace(image=_resolve(session, plugin, reference, pull))
             steps = plan(request, found)
         backends.require(session, plugin)
     if any(action.kind in ("create", "replace", "update") for action in steps.actions):
@@ -132,6 +133,10 @@ def _resolve(session: Session, plugin: registry.Plugin, reference: str, pull: st
     if image["digest"] is None and pull != "never":
         # an unknown image is an error in check mode too, and before anything changed
         image = t.cast("dict[str, t.Any]", session.ask(plugin, "image.resolve", {"reference": reference, "pull": "always"}))
+    if pull == "never" and not image["present"]:
+        raise NexcageError(
+            "E_IMAGE", "the image is not on this host, and pull is never", option="image", value=reference, remedy="set pull: missing, or bring it here first"
+        )
     return image
 
 

@@ -31,7 +31,7 @@ def execute(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.
     owner = observe.owner(session.layout, name)
     found = None
     if owner is not None:
-        plugin = registry.usable(owner, session.layout)
+        plugin = registry.usable(registry.holding(owner, session.layout, name).name, session.layout)
         found = observe.one(session, plugin, name)
     if found is None:
         raise NexcageError("E_NOT_FOUND", "there is no such container", option="name", value=name)

@@ -61,7 +61,10 @@ def everything(session: Session, backend: str | None = None) -> list[dict[str, t
     holders = sorted({str(container.record["backend"]) for container in kept if container is not None})
     found: list[dict[str, t.Any]] = []
     for holder in holders:
-        if backend in (None, registry.short_name(holder)):
+        if holder not in registry.BUILT_IN:
+            lost = [container.name for container in kept if container is not None and container.record["backend"] == holder]
+            session.warnings.append(f"not listed: {', '.join(lost)}, as the plugin {holder}, to which it belongs, is not installed here")
+        elif backend in (None, registry.short_name(holder)):
             found += session.operate(registry.get(holder, session.layout), "list", {"names": None})
     return sorted(found, key=lambda item: str(item["name"]))
 

@@ -78,6 +78,23 @@ def get(name: str, layout: Layout) -> Plugin:
     )
 
 
+def holding(owner: str, layout: Layout, container: str) -> Plugin:
+    """The plugin that holds a container.
+
+    Raises:
+        NexcageError: ``E_OWNER`` where that plugin does not exist here; as :func:`get` otherwise.
+    """
+    if owner not in BUILT_IN:
+        raise NexcageError(
+            "E_OWNER",
+            f"the container belongs to the plugin {owner}, which is not installed here",
+            option="name",
+            value=container,
+            remedy="install that plugin, or choose another name",
+        )
+    return get(owner, layout)
+
+
 def usable(name: str, layout: Layout) -> Plugin:
     """One plugin that is enabled.
 
