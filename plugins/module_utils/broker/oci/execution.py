@@ -15,7 +15,6 @@ import contextlib
 import ctypes
 import os
 import select
-import signal
 import subprocess
 import threading
 import time
@@ -120,7 +119,7 @@ class _Adoption:
         self._libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def __exit__(self, *_exception: object) -> None:
-        for pid in _children(os.getpid()):
+        for pid in waiting.children(os.getpid()):
             if _nested(pid):
                 _end(pid)
         self._libc.prctl(_PR_SET_CHILD_SUBREAPER, self._before, 0, 0, 0)
@@ -171,7 +170,17 @@ class _Conversation:
             os.set_blocking(descriptor, False)
 
     def hold(self) -> Outcome:
-        """Until the command has ended; the runtime's call comes first."""
+        """Until the command has ended."""
+        try:
+            return self._hold()
+        except BaseException:
+            if self._child.poll() is None:  # the command is still a child of the runtime, not of ours
+                waiting.kill_tree(self._child.pid)
+                self._child.wait()
+            raise
+
+    def _hold(self) -> Outcome:
+        """The runtime's call comes first, then the command itself."""
         if not feed_left(self._feed):
             self._close(0)
         self._until(self._child.pid, self._child.poll)
@@ -201,7 +210,7 @@ class _Conversation:
                 left = None if self._deadline is None else self._deadline - time.monotonic()
                 if left is not None and left <= 0 and not self._timed_out:
                     self._timed_out = True
-                    _kill_tree(pid)
+                    waiting.kill_tree(pid)
                     left = None
                 self._serve(descriptor, None if self._timed_out else left)
         finally:
@@ -292,30 +301,6 @@ def _nested(pid: int) -> bool:
 
 def _end(pid: int) -> None:
     """Kill and reap an adopted process: unreaped, it would keep its container from ever ending."""
-    _kill_tree(pid)
+    waiting.kill_tree(pid)
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, 0)
-
-
-def _kill_tree(pid: int) -> None:
-    """Kill a process and all its descendants, parents first, so that none has time to make more."""
-    todo = [pid]
-    while todo:
-        one = todo.pop(0)
-        started = process.start_time(one)
-        if started is not None:
-            waiting.send(one, started, signal.SIGSTOP)
-        todo += _children(one)
-        if started is not None:
-            waiting.send(one, started, signal.SIGKILL)
-
-
-def _children(pid: int) -> list[int]:
-    found: list[int] = []
-    try:
-        for thread in os.listdir(f"{process.PROC}/{pid}/task"):
-            text = store.read_bytes(f"{process.PROC}/{pid}/task/{thread}/children") or b""
-            found += [int(child) for child in text.split()]
-    except OSError:
-        pass
-    return found

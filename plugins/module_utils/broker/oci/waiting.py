@@ -14,6 +14,7 @@ import signal
 import time
 import typing as t
 
+from .. import store
 from . import process
 
 _STEP = 0.005  # seconds, only without pidfd
@@ -66,18 +67,48 @@ def send(pid: int, started: t.Any, number: int) -> None:
             os.close(descriptor)
 
 
+def kill_tree(pid: int) -> None:
+    """Kill a process and all its descendants, parents first, so that none has time to make more."""
+    todo = [pid]
+    while todo:
+        one = todo.pop(0)
+        started = process.start_time(one)
+        if started is not None:
+            send(one, started, signal.SIGSTOP)
+        todo += children(one)
+        if started is not None:
+            send(one, started, signal.SIGKILL)
+
+
+def children(pid: int) -> list[int]:
+    """The direct children of a process."""
+    found: list[int] = []
+    try:
+        for thread in os.listdir(f"{process.PROC}/{pid}/task"):
+            text = store.read_bytes(f"{process.PROC}/{pid}/task/{thread}/children") or b""
+            found += [int(child) for child in text.split()]
+    except OSError:
+        pass
+    return found
+
+
 def end_all(find: t.Callable[[], t.Sequence[int]], timeout: float) -> list[int]:
-    """Kill what ``find`` returns until it returns nothing any more.
+    """Kill what ``find`` returns, with all descendants, until it twice in a row returns nothing that lives.
+
+    Twice, as a process that is just becoming another program shows no command line for a moment.
 
     Returns:
         What still lives after ``timeout`` seconds.
     """
     deadline = time.monotonic() + timeout
+    empty = 0
     while True:
-        living = [(pid, started) for pid, started in ((pid, process.start_time(pid)) for pid in find()) if started is not None]
-        if not living or time.monotonic() >= deadline:
+        found = [(pid, process.start_time(pid)) for pid in find()]
+        living = [(pid, started) for pid, started in found if started is not None]
+        empty = 0 if living else empty + 1
+        if empty == 2 or time.monotonic() >= deadline:
             return [pid for pid, _started in living]
-        for pid, started in living:
-            send(pid, started, signal.SIGKILL)
+        for pid, _started in living:
+            kill_tree(pid)
         for pid, started in living:
             wait_end(pid, started, deadline - time.monotonic())

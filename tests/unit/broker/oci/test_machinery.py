@@ -71,7 +71,7 @@ def test_ending_all_gives_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None
     assert waiting.end_all(list, 1) == []
     with subprocess.Popen(["/bin/sleep", "60"]) as child:
         assert waiting.end_all(lambda: [child.pid], 5) == []
-    monkeypatch.setattr(waiting, "send", lambda *_arguments: None)
+    monkeypatch.setattr(waiting, "kill_tree", lambda *_arguments: None)
     assert waiting.end_all(lambda: [os.getpid()], 0.02) == [os.getpid()]
 
     def gone(_pid: int, _number: int) -> None:
@@ -429,7 +429,7 @@ def test_features_of_a_poor_host(places: records.Places, monkeypatch: pytest.Mon
 
 
 def test_details_of_exec(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert execution._children(1 << 30) == [] and not execution._nested(os.getpid()) and not execution._nested(1 << 30)
+    assert waiting.children(1 << 30) == [] and not execution._nested(os.getpid()) and not execution._nested(1 << 30)
     assert execution._wait(1) is None  # alive and not our child
     assert execution._wait(1 << 30) == 255
     with subprocess.Popen(["/bin/sleep", "60"]) as child:
