@@ -13,6 +13,7 @@ import pathlib
 import typing as t
 from unittest import mock
 
+from ansible.module_utils.common import warnings
 from ansible.module_utils.testing import patch_module_args
 
 MODULES = "ansible_collections.nexcage.backends.plugins.modules."
@@ -32,6 +33,7 @@ def run(module: str, check: bool = False, diff: bool = True, **parameters: t.Any
     code = importlib.import_module(MODULES + module)
     arguments = {**parameters, "_ansible_check_mode": check, "_ansible_diff": diff}
     output = io.StringIO()
+    warnings._global_warnings.clear()  # those of the run before
     with patch_module_args(arguments), contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
         code.main()
     return Result(json.loads(output.getvalue()))

@@ -43,6 +43,6 @@ def host_key(layout: Layout, make: bool) -> bytes:
         raise NexcageError(
             "E_STATE",
             f"{path} is not a key of {LENGTH} bytes",
-            remedy="restore it from a backup; or remove it, and every container with secrets is made again once",
+            remedy="restore it from a backup; or remove it, and every container is made again once",
         )
     return key

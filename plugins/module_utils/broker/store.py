@@ -131,7 +131,12 @@ def read_json(path: str) -> t.Any:
 
 def write_json(path: str, value: t.Any, mode: int = 0o600, sync: bool = True) -> None:
     """:func:`atomic_write` of a JSON-able value."""
-    atomic_write(path, json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8"), mode, sync)
+    atomic_write(path, encode_json(value), mode, sync)
+
+
+def encode_json(value: t.Any) -> bytes:
+    """The bytes that :func:`write_json` writes."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
 
 
 class Lock:

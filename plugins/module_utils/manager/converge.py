@@ -75,6 +75,8 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
     holder = registry.holding(owner, session.layout, task.name) if owner else plugin
     found = observe.one(session, holder, task.name)
     host_key = key.host_key(session.layout, make=not session.check_mode)
+    if found is not None and task.state != "absent":
+        found["damage"] = observe.damage(found, host_key)
     recorded = ContainerSpec((found or {}).get("spec") or {})
     desired = task.spec.masked(host_key)
     request = Request(

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 import typing as t
@@ -54,6 +55,27 @@ def one(session: Session, plugin: registry.Plugin, name: str) -> dict[str, t.Any
     return t.cast("dict[str, t.Any]", found[0]) if found else None
 
 
+def damage(found: t.Mapping[str, t.Any], key: bytes) -> str:
+    """What somebody else has done to the files that say what the container is; empty where nothing.
+
+    The record has a digest of the bundle's ``config.json``, and that has the seal of the recorded spec.
+
+    Args:
+        found: The observation.
+        key: The host's key.
+    """
+    recorded = found.get("config_sha256")
+    if recorded is None:
+        return ""
+    content = store.read_bytes(found["backend_details"]["bundle"] + "/config.json")
+    if content is None:
+        return "its config.json is gone"
+    if hashlib.sha256(content).hexdigest() != recorded:
+        return "its config.json was changed behind our back"
+    seal = ContainerSpec(found["spec"]).seal(key)
+    return "" if f'"org.nexcage.spec":"{seal}"'.encode() in content else "its record does not match the seal on the container"
+
+
 def everything(session: Session, backend: str | None = None) -> list[dict[str, t.Any]]:
     """The observations of all containers, one listing per backend that holds any, sorted by name."""
     places = records.Places(session.layout, "")
@@ -72,6 +94,7 @@ def everything(session: Session, backend: str | None = None) -> list[dict[str, t
 def record(found: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The engine-neutral record of a result: known keys only, no secret."""
     result = {key: found.get(key) for key in RECORD_KEYS}
+    result["pid"] = found.get("pid") or None
     result["backend"] = registry.short_name(str(found["backend"]))
     result["spec"] = options.public(ContainerSpec(found.get("spec") or {}))
     return result

@@ -182,15 +182,18 @@ def _creation(request: Request, status: str) -> Plan:
     if request.spec.get("image") is None and request.spec.get("bundle") is None:
         raise NexcageError(
             "E_INVALID",
-            f"the container {request.name} does not exist, and an image or a bundle is needed to create it",
+            f"the container {request.name} {_missing(status)}, and an image or a bundle is needed to create it",
             option="image",
             remedy="give image or bundle, or correct the name",
         )
     changes = compare(request.spec, {"spec": {}, "observed": {}})
-    reason = "does not exist" if status == "absent" else "was left half-made by a run that was interrupted"
-    actions = [*_pull(request), Action("create", f"{request.name} {reason}", tuple(changes))]
+    actions = [*_pull(request), Action("create", f"{request.name} {_missing(status)}", tuple(changes))]
     steps, after = _steps(request.state, "created", False)
     return Plan(request.name, [*actions, *steps], status, after, changes)
+
+
+def _missing(status: str) -> str:
+    return "does not exist" if status == "absent" else "is half-made or damaged"
 
 
 def _pull(request: Request) -> list[Action]:
@@ -212,8 +215,8 @@ def _image_changes(request: Request, found: t.Mapping[str, t.Any]) -> list[Chang
 def _why_replace(request: Request, found: t.Mapping[str, t.Any], changes: t.Sequence[Change]) -> str:
     """The reason to make the container again, empty where it can stay."""
     reasons = [str(change) for change in changes if not change.live]
-    if found.get("seal_broken"):
-        reasons.append("the record does not match the seal on the container")
+    if found.get("damage"):
+        reasons.append(str(found["damage"]))
     if request.recreate:
         reasons.append("recreate was asked for")
     if found["backend"] != request.backend:

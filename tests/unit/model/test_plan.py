@@ -126,7 +126,7 @@ def test_another_backend_needs_permission() -> None:
 
 def test_recreate_and_broken_seal() -> None:
     assert "recreate" in plan(request("started", recreate=True), found("running")).actions[0].reason
-    assert "seal" in plan(request("started"), found("running", seal_broken=True)).actions[0].reason
+    assert "seal" in plan(request("started"), found("running", damage="the seal is broken")).actions[0].reason
 
 
 def test_the_diff_of_a_secret_says_only_that_it_changes() -> None:

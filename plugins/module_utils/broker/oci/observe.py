@@ -149,6 +149,7 @@ def describe(places: records.Places, container: records.Container, state: State,
         "ports": [],
         "spec": spec,
         "observed": observed,
+        "config_sha256": record.get("config_sha256"),
         "resources": dict(observed) or {name: spec[name] for name in UPDATABLE if name in spec},
         "problems": state.problems,
         "backend_details": {

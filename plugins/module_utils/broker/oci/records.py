@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import typing as t
@@ -91,6 +92,11 @@ def read(places: Places, name: str, identifier: str) -> Container | None:
             remedy="use the newer collection that wrote it",
         )
     return Container(name, identifier, folder, record)
+
+
+def digest(config: t.Mapping[str, t.Any]) -> str:
+    """SHA-256 of the ``config.json`` that the engine writes; the record's ``config_sha256``."""
+    return hashlib.sha256(store.encode_json(config)).hexdigest()
 
 
 def find(places: Places, name: str) -> Container | None:

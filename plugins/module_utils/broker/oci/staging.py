@@ -54,7 +54,8 @@ def stage(places: records.Places, tool: Runtime, request: Request, step: str) ->
     config = bundle.render(plan, request.spec, _clear(request), origin)  # every refusal of a value comes from here
     if not tool.path or not os.path.isdir(origin.lower):
         raise NexcageError("E_IMAGE", f"the unpacked image {origin.lower} is missing", option="image", value=request.spec.get("image"))
-    container = records.Container(request.name, identifier, folder, _record(places, tool, request, plan, origin, spec))
+    record = {**_record(places, tool, request, plan, origin, spec), "config_sha256": records.digest(config)}
+    container = records.Container(request.name, identifier, folder, record)
     try:
         _fill(places, tool, container, config, bundle.own_files(request.spec, plan), step)
     except BaseException:

@@ -114,6 +114,7 @@ def _write(places: records.Places, container: records.Container, spec: Container
             present[kind] = {**(present.get(kind) or {}), **values}
         config["annotations"]["org.nexcage.spec"] = spec.seal(key.host_key(places.layout, make=True))
         store.write_json(path, config)
+        container.record["config_sha256"] = records.digest(config)
     store.checkpoint("update:config")
     container.record["spec"] = spec.values
     for option in ("stop_signal", "stop_timeout"):
