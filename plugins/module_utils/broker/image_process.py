@@ -60,7 +60,7 @@ def run(arguments: list[str], timeout: float, environment: t.Mapping[str, str], 
             os._exit(127)
 
     try:
-        child = subprocess.Popen(
+        child = subprocess.Popen(  # pylint: disable=ansible-bad-function
             [path, *arguments[1:]],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -33,7 +33,7 @@ class Process:
         if not executable:
             raise NexcageError("E_SANDBOX", "the path of the Python interpreter is unknown")
         try:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # pylint: disable=ansible-bad-function
                 [executable, "-I", "-S", "-B", "-c", STUB],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -102,7 +102,7 @@ def _spawn(places: records.Places, container: records.Container, tool: runtime.R
     cgroup_control.settle(container.record["cgroup"])
     line = cgroup_control.supervised(argv(places, container, tool), container.record["cgroup"])
     environment = {**runtime.ENVIRONMENT, "_OCI_SYNCPIPE": str(pipes[0]), "_OCI_STARTPIPE": str(pipes[1])}
-    return subprocess.Popen(
+    return subprocess.Popen(  # pylint: disable=ansible-bad-function
         line,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -135,7 +135,9 @@ def _execute(tool: runtime.Runtime, container: records.Container, path: str, fee
         with _one_at_a_time, _Adoption():
             deadline = None if timeout is None else time.monotonic() + timeout
             line = tool.argv("exec", "--detach", "--process", path + ".json", "--pid-file", path + ".pid", container.id)
-            child = subprocess.Popen(line, stdin=theirs[0], stdout=theirs[1], stderr=theirs[2], env=runtime.ENVIRONMENT, cwd="/")
+            child = subprocess.Popen(  # pylint: disable=ansible-bad-function
+                line, stdin=theirs[0], stdout=theirs[1], stderr=theirs[2], env=runtime.ENVIRONMENT, cwd="/"
+            )
             while theirs:
                 os.close(theirs.pop())
             return _Conversation(tool, child, path + ".pid", ours, feed, deadline).hold()

@@ -66,7 +66,7 @@ def call(argv: list[str], timeout: float = TIMEOUT) -> Answer:
     Raises:
         NexcageError: ``E_TIMEOUT``; the program was killed.
     """
-    with subprocess.Popen(
+    with subprocess.Popen(  # pylint: disable=ansible-bad-function
         argv,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
