@@ -126,6 +126,7 @@ sanity-newest: $(NEWEST)/.stamp
 LINTS := ruff mypy ansible-lint yamllint reuse changelog collection-docs shellcheck build
 .PHONY: $(LINTS)
 lint: $(LINTS)
+	@echo "clean: $(LINTS)"
 $(LINTS): $(VENV)/.stamp-dev
 
 ruff:

@@ -10,6 +10,7 @@ goes to REPORTS/<stage>.log and is shown where the stage fails; one that fails d
 
 from __future__ import annotations
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -49,7 +50,13 @@ def run(stage: str, reports: pathlib.Path) -> Outcome:
     log = reports / f"{stage}.log"
     begin = time.monotonic()
     with log.open("wb") as stream:
-        status = subprocess.call(["make", "--keep-going", stage], stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT)
+        status = subprocess.call(
+            ["make", "--keep-going", stage],
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1"},
+        )
     seconds = time.monotonic() - begin
     print(f"{'ok  ' if status == 0 else 'FAIL'} {stage:<20} {seconds:6.1f} s  {last_line(log)}", flush=True)
     return Outcome(stage, status == 0, seconds)
