@@ -1,0 +1,193 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The figures of a run as text: ratios for the terminal, the page for the documentation."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import time
+import typing as t
+from importlib.metadata import version
+
+from inside import Inside
+from room import Room, Series
+
+RUNTIMES = ("crun", "runc")
+ACTIONS = (("create and start", "up"), ("converge again", "again"), ("remove", "down"))
+
+
+class Budget(t.NamedTuple):
+    """One promise beside what was measured."""
+
+    what: str
+    measured: float
+    limit: float
+    unit: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is kept."""
+        return self.measured <= self.limit
+
+    def row(self) -> str:
+        """A line of the table."""
+        digits = 0 if self.unit in ("B", "") and self.measured == int(self.measured) else 2
+        figures = f"{self.measured:.{digits}f} {self.unit}".strip(), f"{self.limit:g} {self.unit}".strip()
+        return f"| {self.what} | {figures[0]} | {figures[1]} | {'yes' if self.holds else '**no**'} |"
+
+
+class Report:
+    """All figures of one run."""
+
+    def __init__(self, room: Room, inside: Inside, peer_problem: str, rounds: int) -> None:
+        self.series = room.series
+        self.count = room.count
+        self.inside = inside
+        self.peer_problem = peer_problem
+        self.rounds = rounds
+
+    def _net(self, name: str, figure: t.Callable[[Series], float] = lambda series: series.least) -> float:
+        """Seconds per item, the start of the playbook taken off."""
+        return (figure(self.series[name]) - figure(self.series["empty play"])) / self.count
+
+    def _ratio(self, name: str) -> float:
+        return self._net(name) / self._net("ping")
+
+    def overhead(self, runtime: str, action: str) -> float:
+        """What an item costs above a ping, against the bare loop's item."""
+        return (self._net(f"{runtime} {action}") - self._net("ping")) / (self.series[f"bare {runtime} {action}"].least / self.count)
+
+    def budgets(self) -> list[Budget]:
+        """What docs/benchmarks.md and the architecture promise."""
+        inside, found = self.inside, []
+        for runtime in RUNTIMES:
+            found.append(Budget(f"a converged {runtime} container in a loop, against a ping in a loop", self._ratio(f"{runtime} again"), 1.4, "x"))
+        for runtime in RUNTIMES:
+            found.append(Budget(f"create and start on {runtime}, above the ping, against the bare loop", self.overhead(runtime, "up"), 1.5, "x"))
+            found.append(Budget(f"remove on {runtime}, above the ping, against the bare loop", self.overhead(runtime, "down"), 1.5, "x"))
+        first, last = inside.growth[0], inside.growth[-1]
+        return [
+            *found,
+            Budget("own code imported and compiled where nothing changes", inside.imports, 20, "ms"),
+            Budget("modules imported there that are not needed", len(inside.unneeded), 0, ""),
+            Budget("worker, from its spawn to the first answer", inside.worker, 25, "ms"),
+            Budget("the worker's program", inside.bundle / 1024, 32, "KiB"),
+            Budget("one broker call with its audit lines", inside.call, 0.1, "ms"),
+            Budget("what the collection adds to the payload, compressed", inside.payload / 1024, 60, "KiB"),
+            Budget("listings of the runtime in one task", max(row[3] for row in inside.growth), 1, ""),
+            Budget("each further container on the host, for a task about one", (last[1] - first[1]) / (last[0] - first[0]), 0.1, "ms"),
+        ]
+
+    def page(self) -> str:
+        """docs/benchmarks.md."""
+        lines = [
+            "<!--",
+            "Copyright (c) 2026 NexCage contributors",
+            "SPDX-License-Identifier: GPL-3.0-or-later",
+            "",
+            "Written by make bench.",
+            "-->",
+            "",
+            "# Benchmarks",
+            "",
+            f"Written by `make bench` on {time.strftime('%Y-%m-%d', time.gmtime())}. Everything ran on one machine in one run, {self.rounds} rounds in turn:",
+            f"{machine()}.",
+            "",
+            "Others may have used the machine too. The least of the rounds says most; the median says what a run was like. The processor seconds are those",
+            "of `ansible-playbook` and all that it waited for.",
+            "",
+            f"## A loop over {self.count} containers",
+            "",
+            "The same container everywhere: busybox, `memory: 64m`, one variable, no network, killed by signal 9. The floor is a loop of",
+            f"`ansible.builtin.ping` over {self.count} items: no module can be faster. *Per item* leaves out the start of the playbook.",
+            "",
+            "| what | least s | median s | processor s | per item ms | against ping |",
+            "|---|---:|---:|---:|---:|---:|",
+            *self._loops(),
+            "",
+            *self._peer(),
+            "## The engine's own share",
+            "",
+            "The bare loop is a shell script that calls conmon, `mount`, and the runtime's create and start (or kill, delete and `umount`), without Ansible.",
+            "*Above the ping* is what an item of ours costs more than a ping: modules compiled, a worker locked, the gate, the audit log, and the same calls.",
+            "",
+            "| what | bare loop, ms per container | ours above the ping, ms | ratio |",
+            "|---|---:|---:|---:|",
+            *self._shares(),
+            "",
+            "## Budgets",
+            "",
+            "| what | measured | limit | holds |",
+            "|---|---:|---:|---|",
+            *[budget.row() for budget in self.budgets()],
+            "",
+            *self._inside(),
+        ]
+        return "\n".join(lines).rstrip("\n") + "\n"
+
+    def _loops(self) -> list[str]:
+        found = []
+        for name, series in self.series.items():
+            if name.startswith("bare"):
+                continue
+            head = f"| {name} | {series.least:.2f} | {series.median:.2f} | {series.processor:.2f} |"
+            single = name.startswith(("empty", "one"))
+            found.append(head + (" | |" if single else f" {self._net(name) * 1000:.0f} | {self._ratio(name):.2f} x |"))
+        return found
+
+    def _peer(self) -> list[str]:
+        if self.peer_problem:
+            return [f"Without the peer: {self.peer_problem}.", ""]
+        lines = ["| nexcage_container against podman_container, per item | crun | runc |", "|---|---:|---:|"]
+        for what, action in ACTIONS:
+            against = self._net(f"podman {action}")
+            ratios = [against / self._net(f"{runtime} {action}") for runtime in RUNTIMES]
+            lines.append(f"| {what} | {ratios[0]:.1f} x faster | {ratios[1]:.1f} x faster |")
+        for what, action in ACTIONS:
+            above = self._net(f"podman {action}") - self._net("ping")
+            ratios = [above / (self._net(f"{runtime} {action}") - self._net("ping")) for runtime in RUNTIMES]
+            lines.append(f"| {what}, net of the ping | {ratios[0]:.1f} x | {ratios[1]:.1f} x |")
+        return [*lines, ""]
+
+    def _shares(self) -> list[str]:
+        found = []
+        for runtime in RUNTIMES:
+            for what, action in (ACTIONS[0], ACTIONS[2]):
+                bare = self.series[f"bare {runtime} {action}"].least / self.count
+                above = self._net(f"{runtime} {action}") - self._net("ping")
+                found.append(f"| {runtime}: {what} | {bare * 1000:.1f} | {above * 1000:.1f} | {above / bare:.2f} x |")
+        return found
+
+    def _inside(self) -> list[str]:
+        inside = self.inside
+        slowest = ", ".join(f"`{name}` {spent:.1f}" for name, spent in inside.slowest[:8])
+        return [
+            "## Inside a run that changes nothing",
+            "",
+            f"- The module's process takes {inside.process:.0f} ms longer than ping's ({inside.processor:.0f} ms of processor time, the worker's included).",
+            f"- {inside.modules} modules of ours are imported, compiled from the payload each time: {inside.imports:.1f} ms. The largest: {slowest} ms.",
+            f"- The standard library that ping does not import: {inside.library:.1f} ms ({', '.join(f'`{name}`' for name in inside.library_names) or 'none'}).",
+            f"- Not needed, and imported all the same: {', '.join(inside.unneeded) or 'nothing'}.",
+            f"- The payload holds {inside.files} files of ours.",
+            "",
+            "| containers on the host | one converged, ms | all listed, ms | runtime listings of the task |",
+            "|---:|---:|---:|---:|",
+            *[f"| {number} | {single:.1f} | {every:.1f} | {listings} |" for number, single, every, listings in inside.growth],
+            "",
+        ]
+
+
+def machine() -> str:
+    """What it ran on."""
+    parts = [f"{os.cpu_count()} cores", f"Linux {platform.release()}", f"Python {platform.python_version()}", f"ansible-core {version('ansible-core')}"]
+    for program in (*RUNTIMES, "conmon", "podman"):
+        path = shutil.which(program)
+        if path:
+            output = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
+            found = re.search(r"\d+\.\d+[.\d]*", output)
+            parts.append(f"{program} {found.group() if found else '?'}")
+    return ", ".join(parts)

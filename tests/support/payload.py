@@ -1,0 +1,88 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What travels to a host for one module, and what of it is imported there."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import typing as t
+import zipfile
+from pathlib import Path
+
+COLLECTION = "ansible_collections.nexcage.backends.plugins."
+OURS = COLLECTION.replace(".", "/")
+# Never needed by a run that finds a container as it shall be, so never compiled there.
+UNNEEDED = (
+    *("proxmox", "package", "trust", "version", "manifest", "image", "policy"),
+    *("oci.lifecycle", "oci.staging", "oci.bundle", "oci.conmon", "oci.removal", "oci.rootfs", "oci.mounts", "oci.update", "oci.execution"),
+    *("oci.privileges", "oci.accounts", "oci.seccomp_profile", "oci.cgroup_control", "oci.features", "oci.waiting", "manager.execute"),
+    *("manager.information", "manager.grants", "manager.hooks", "manager.health", "manager.metrics"),
+)
+
+
+class Payload:
+    """The program that Ansible makes of a module with its parameters.
+
+    Args:
+        path: An AnsiballZ file that was kept on the host.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        texts = re.findall(r"'([A-Za-z0-9+/=]{10000,})'", path.read_text())
+        self.archive = base64.b64decode(max(texts, key=len))
+
+    def sizes(self) -> dict[str, int]:
+        """Compressed bytes of each of our files, by its path below ``plugins``."""
+        with zipfile.ZipFile(io.BytesIO(self.archive)) as archive:
+            return {entry.filename[len(OURS) :]: entry.compress_size for entry in archive.infolist() if entry.filename.startswith(OURS)}
+
+    def imports(self, environment: t.Mapping[str, str]) -> dict[str, int]:
+        """Run it; microseconds that each import took by itself, compiling included.
+
+        Raises:
+            RuntimeError: The module failed.
+        """
+        command = [sys.executable, "-X", "importtime", str(self.path)]
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if ended.returncode != 0:
+            raise RuntimeError(ended.stdout + ended.stderr[-2000:])
+        lines = re.findall(r"^import time: +(\d+) \| +\d+ \| +(\S+)$", ended.stderr, re.MULTILINE)
+        return {name: int(own) for own, name in lines}
+
+    def run(self, environment: t.Mapping[str, str]) -> dict[str, t.Any]:
+        """Run it; its result."""
+        ended = subprocess.run([sys.executable, str(self.path)], env=environment, capture_output=True, text=True, check=True)
+        result: dict[str, t.Any] = json.loads(ended.stdout)
+        return result
+
+
+def make(folder: Path, module: str, environment: t.Mapping[str, str], **parameters: t.Any) -> Payload:
+    """Let Ansible run a module once on this machine and keep what it made of it; ``folder`` must be new.
+
+    Raises:
+        RuntimeError: The module failed.
+    """
+    variables = {"ansible_remote_tmp": str(folder), "ansible_python_interpreter": sys.executable}
+    command = ["ansible", "localhost", "-e", json.dumps(variables), "-m", module, "-a", json.dumps(parameters)]
+    ended = subprocess.run(command, env={**os.environ, **environment, "ANSIBLE_KEEP_REMOTE_FILES": "1"}, capture_output=True, text=True, check=False)
+    found = list(folder.glob("*/AnsiballZ_*.py"))
+    if ended.returncode != 0 or len(found) != 1:
+        raise RuntimeError(ended.stdout + ended.stderr)
+    return Payload(found[0])
+
+
+def own(imports: t.Mapping[str, int]) -> dict[str, int]:
+    """Those of the imports that are ours, by the name below ``plugins``."""
+    return {name[len(COLLECTION) :]: spent for name, spent in imports.items() if name.startswith(COLLECTION)}
+
+
+def unneeded(names: t.Iterable[str]) -> list[str]:
+    """Those of our modules that a run without a change must not import."""
+    return sorted(name for name in names if any(re.search(rf"\b{re.escape(part)}", name) for part in UNNEEDED))
