@@ -56,12 +56,23 @@ def creator(argv: list[str]) -> list[str]:
     return [*view, cgroup.ROOT + "/unified", *argv]
 
 
-def supervised(argv: list[str], path: str) -> list[str]:
-    """conmon's command line inside a scope of its own where systemd runs."""
+def supervised(argv: list[str], path: str, record: dict[str, object] | None = None) -> list[str]:
+    """conmon's command line inside a scope of its own where systemd runs.
+
+    Args:
+        argv: conmon's own command line.
+        path: The container's control group.
+        record: Its ``name``, ``stop_signal`` and ``stop_timeout`` (s): so a shutdown ends it as a stop does. Left to
+            itself, systemd waits 90 s for whatever ignores SIGTERM (``TimeoutStopSec`` in systemd.scope(5)).
+    """
     if not systemd():
         return argv
     unit = _scope(_identifier(path))
     options = ["--scope", "--quiet", "--collect", f"--slice={SLICE}", f"--unit={unit}", "--property=Delegate=yes"]
+    if record is not None:
+        options.append(f"--description=NexCage container {record['name']}")  # else conmon's whole command line
+        options.append(f"--property=TimeoutStopSec={record['stop_timeout'] or '1ms'}")  # 0 would mean for ever
+        options.append(f"--property=KillSignal={record['stop_signal']}")
     return [runtime.program("systemd-run"), *options, "--", *argv]
 
 

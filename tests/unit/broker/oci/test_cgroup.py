@@ -159,6 +159,9 @@ def test_where_systemd_runs(tree: pathlib.Path, proc: pathlib.Path, tmp_path: pa
     line = cgroup_control.supervised(["/usr/bin/conmon", "-c", ID], path)
     assert line[0] == "/usr/bin/systemd-run" and f"--unit=nexcage-{ID}.scope" in line and "--slice=nexcage.slice" in line and "--property=Delegate=yes" in line
     assert line[-4:] == ["--", "/usr/bin/conmon", "-c", ID] and cgroup_control.supervised(["x"], "/nexcage/" + ID)[5] == f"--unit=nexcage-{ID}.scope"
+    told = cgroup_control.supervised(["x"], path, {"name": "web", "stop_signal": 37, "stop_timeout": 30})
+    assert {"--description=NexCage container web", "--property=TimeoutStopSec=30", "--property=KillSignal=37"} < set(told)
+    assert "--property=TimeoutStopSec=1ms" in cgroup_control.supervised(["x"], path, {"name": "web", "stop_signal": 9, "stop_timeout": 0})
     proc.write_text(f"0::/nexcage.slice/nexcage-{ID}.scope\n")
     cgroup_control.leave(42, path)
     scope = tree / "nexcage.slice" / f"nexcage-{ID}.scope"
