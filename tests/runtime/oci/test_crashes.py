@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pathlib
@@ -97,6 +98,10 @@ def test_all_of_the_runtime_folder_lost_while_running(yard: Yard) -> None:
     assert yard.status() == "running"
 
 
+def deserted(group: pathlib.Path) -> bool:
+    return not group.joinpath("cgroup.procs").read_text()
+
+
 def reboot(yard: Yard, monkeypatch: pytest.MonkeyPatch, keep_run: bool) -> None:
     """What a power cut leaves: no process, no mount, perhaps an old runtime folder, another boot id."""
     entry = yard.one()
@@ -107,7 +112,7 @@ def reboot(yard: Yard, monkeypatch: pytest.MonkeyPatch, keep_run: bool) -> None:
     folder = entry["backend_details"]["bundle"]
     rootfs.release(folder)
     for path in pathlib.Path("/sys/fs/cgroup").glob("*" + entry["backend_details"]["cgroup"]):
-        until(lambda path=path: not path.joinpath("cgroup.procs").read_text())
+        until(functools.partial(deserted, path))
         path.rmdir()
     if not keep_run:
         shutil.rmtree(yard.layout.runtime)
@@ -145,6 +150,21 @@ def test_a_pid_that_means_another_process_now(yard: Yard) -> None:
         yard.engine.delete("web")
         assert innocent.poll() is None
         innocent.kill()
+
+
+def test_started_by_a_run_that_was_killed_before_it_noted_that(yard: Yard) -> None:
+    for way_on in ("start", "stop"):
+        identifier = yard.run(way_on)
+        path = pathlib.Path(f"{yard.layout.runtime}/conmon/{identifier}/process.json")
+        path.write_text(json.dumps({**json.loads(path.read_text()), "started": None}))
+        pid = yard.one(way_on)["pid"]
+        yard.log(way_on)
+        if way_on == "start":
+            yard.engine.start(way_on)
+            assert yard.one(way_on)["pid"] == pid and yard.one(way_on)["started"]
+        else:
+            yard.engine.stop(way_on)
+            assert yard.one(way_on)["exit_code"] == 3  # politely
 
 
 def test_bundle_lost_while_running(yard: Yard) -> None:

@@ -57,7 +57,8 @@ def test_a_timeout_kills_the_command_and_what_it_started(yard: Yard) -> None:
 
 def test_what_cannot_be_started_is_refused_and_leaves_nothing(yard: Yard) -> None:
     yard.run()
-    for request in ({"argv": ["no-such"]}, {"argv": ["true"], "working_dir": "/nope"}, {"argv": []}, {"argv": ["a\0b"]}):
+    wrong: list[dict[str, t.Any]] = [{"argv": ["no-such"]}, {"argv": ["true"], "working_dir": "/nope"}, {"argv": []}, {"argv": ["a\0b"]}]
+    for request in wrong:
         with pytest.raises(NexcageError) as caught:
             yard.engine.exec("web", request)
         assert (caught.value.code, caught.value.option) == ("E_INVALID", "argv")
@@ -84,11 +85,9 @@ def test_environment_user_and_secrets(yard: Yard) -> None:
         found.extend(line for _pid, line in command_lines() if "hush" in line)
         return outcome
 
-    execution._execute = watched
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execution, "_execute", watched)
         rc, out, _err = yard.shell(script, env={"COLOUR": "green"}, secret_env={"TOKEN": "hush-hush"}, working_dir="/data", user="root")
-    finally:
-        execution._execute = original
     assert out.splitlines() == ["/root green hush-hush", "0", "0", "/data", "CapEff:\t00000000800415fb"] and rc == 0 and found == []
     assert yard.shell("id -u; grep CapEff /proc/self/status")[1].split() == ["1000", "CapEff:", "0000000000001000"]
     assert yard.shell("id -u; id -g; grep CapEff /proc/self/status", user="5:6")[1].split() == ["5", "6", "CapEff:", "0000000000001000"]

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 from ansible_collections.nexcage.backends.tests.support.containers import FOREVER, Yard
@@ -11,7 +13,7 @@ from ansible_collections.nexcage.backends.tests.support.containers import FOREVE
 pytestmark = pytest.mark.requires("linux", "root", "crun", "runc", "conmon", "busybox")
 MIB = 1 << 20
 
-STEPS = [
+STEPS: list[dict[str, t.Any]] = [
     {"memory": 32 * MIB},
     {"memory": 256 * MIB},
     {"memory": 64 * MIB, "memory_swap": 64 * MIB},

@@ -60,7 +60,7 @@ def run(places: records.Places, tool: runtime.Runtime, name: str, request: t.Map
     with lifecycle.locked(places, name, "exec"):  # only until the runtime is asked: commands may run side by side
         container = lifecycle.existing(places, name)
         status = lifecycle.situation(places, tool, container)
-        if status != "running" or not tool.status(container.id):
+        if status != "running" or not os.path.isdir(f"{tool.root}/{container.id}"):
             raise NexcageError("E_INVALID", f"the container is {status}, not running", option="name", value=name, remedy="start it first")
         specification, uid = _specification(container, request)
         path = f"{places.conmon}/{container.id}/exec-{os.urandom(8).hex()}"

@@ -17,7 +17,7 @@ from ...model.container import check_name
 from ...model.errors import NexcageError
 from .. import store
 from . import cgroup, cgroup_control, conmon, observe, process, records, removal, rootfs, staging, waiting
-from .runtime import Runtime
+from .runtime import Runtime, message
 
 LOCK_TIMEOUT = 60.0  # seconds
 _CONMON_PATIENCE = 5.0  # seconds for conmon to write the exit code after its container has ended
@@ -74,7 +74,22 @@ def create(places: records.Places, tool: Runtime, request: staging.Request) -> d
         return {"id": container.id}
 
 
-def replace(places: records.Places, tool: Runtime, request: staging.Request) -> dict[str, str]:
+class Ending(t.NamedTuple):
+    """How to stop a container; what is not given is as its record says."""
+
+    signal: int | None = None
+    timeout: float | None = None
+    force: bool = False
+
+    def halt(self, places: records.Places, container: records.Container) -> None:
+        """:func:`halt` that way."""
+        record = container.record
+        first = signal.SIGKILL if self.force else record["stop_signal"] if self.signal is None else self.signal
+        patience = float(record["stop_timeout"] if self.timeout is None else self.timeout)
+        halt(places, container, _signal(first), patience)
+
+
+def replace(places: records.Places, tool: Runtime, request: staging.Request, ending: Ending | None = None) -> dict[str, str]:
     """Make the container anew from another spec; the old one is touched only when the new one stands.
 
     Also moves a container to this backend from another one.
@@ -93,7 +108,7 @@ def replace(places: records.Places, tool: Runtime, request: staging.Request) -> 
         new = staging.stage(places, tool, request._replace(secrets=_carried(old, request)), "replace")
         store.checkpoint("replace:staged")
         try:
-            halt(places, old, old.record["stop_signal"], float(old.record["stop_timeout"]))
+            (ending or Ending()).halt(places, old)
             store.checkpoint("replace:stopped")
             staging.commit(places, new)
         except BaseException:
@@ -136,18 +151,26 @@ def start(places: records.Places, tool: Runtime, name: str) -> None:
     """
     with locked(places, name, "start"):
         container = existing(places, name)
-        status = situation(places, tool, container)
-        if status == "running":
-            return
-        if status == "paused":
-            raise NexcageError("E_INVALID", "the container is paused", option="name", value=name, remedy="resume it")
         facts = records.last_process(places, container.id)
-        if status != "created" or not facts:
+        if not _fresh(places, container, facts):
+            status = situation(places, tool, container)
+            if status == "running":
+                return
+            if status == "paused":
+                raise NexcageError("E_INVALID", "the container is paused", option="name", value=name, remedy="resume it")
             facts = _recreate(places, tool, container)
         store.checkpoint("start:created")
-        tool.check("start", "--", container.id)
+        answer = tool.call("start", "--", container.id)
+        if answer.code != 0 and tool.status(container.id) != "running":  # a killed run may have started it
+            raise NexcageError("E_RUNTIME", f"{tool.name} start: {message(answer.error)}")
         store.checkpoint("start:started")
         conmon.remember(places, container.id, {**facts, "started": observe.timestamp(time.time())})
+
+
+def _fresh(places: records.Places, container: records.Container, facts: t.Mapping[str, t.Any]) -> bool:
+    """Whether the container waits for its first start, made by the runtime in this boot."""
+    alive = process.alive(facts.get("pid"), facts.get("start_time"))
+    return alive and facts.get("started") is None and os.path.isdir(f"{places.root}/{container.id}")
 
 
 def _recreate(places: records.Places, tool: Runtime, container: records.Container) -> dict[str, t.Any]:
@@ -169,15 +192,17 @@ def _recreate(places: records.Places, tool: Runtime, container: records.Containe
 
 
 def situation(places: records.Places, tool: Runtime, container: records.Container) -> str:
-    """``created``, ``running``, ``paused`` or ``stopped``; asks the runtime only where something lives."""
+    """``created``, ``running``, ``paused`` or ``stopped``; asks the runtime only where the kernel and our notes do not tell."""
     facts = records.last_process(places, container.id)
     kind = cgroup.mode()
     if not observe.survivors(container, facts, kind):
         return "stopped"
+    if cgroup.frozen(container.record["cgroup"], kind):
+        return "paused"
+    if facts.get("started") is not None:
+        return "running"
     status = tool.status(container.id)
-    if status in observe.LIVE:
-        return status
-    return "paused" if cgroup.frozen(container.record["cgroup"], kind) else "running"
+    return status if status in observe.LIVE else "running"
 
 
 def stop(places: records.Places, name: str, number: int | None, timeout: float | None, force: bool) -> None:
@@ -194,11 +219,7 @@ def stop(places: records.Places, name: str, number: int | None, timeout: float |
         NexcageError: ``E_NOT_FOUND``; ``E_TIMEOUT`` where not even killing helps.
     """
     with locked(places, name, "stop"):
-        container = existing(places, name)
-        record = container.record
-        first = signal.SIGKILL if force else record["stop_signal"] if number is None else number
-        patience = float(record["stop_timeout"] if timeout is None else timeout)
-        halt(places, container, _signal(first), patience)
+        Ending(number, timeout, force).halt(places, existing(places, name))
 
 
 def _signal(number: int) -> int:
@@ -217,7 +238,7 @@ def halt(places: records.Places, container: records.Container, number: int, pati
         return None
     first = living[0]
     started = process.start_time(first)
-    if number != signal.SIGKILL and facts.get("started") is not None:
+    if number != signal.SIGKILL and not _waits(places, container, facts):
         signal_to(places, container, first, started, number)
         store.checkpoint("stop:signalled")
         if waiting.wait_end(first, started, patience):
@@ -229,9 +250,18 @@ def halt(places: records.Places, container: records.Container, number: int, pati
     return _ended(container, facts, kind)
 
 
+def _waits(places: records.Places, container: records.Container, facts: t.Mapping[str, t.Any]) -> bool:
+    """Whether the first process still waits for its start: it would not hear anything but KILL."""
+    if facts.get("started") is not None:
+        return False
+    backend = places.of(container.record["backend"])
+    return Runtime(container.record["runtime"], backend.root).status(container.id) == "created"
+
+
 def _ended(container: records.Container, facts: t.Mapping[str, t.Any], kind: str) -> None:
     _await_conmon(facts)
-    left = waiting.end_all(lambda: cgroup.processes(container.record["cgroup"], kind), _KILL_PATIENCE)
+    path = container.record["cgroup"]
+    left = cgroup.processes(path, kind) and waiting.end_all(lambda: cgroup.processes(path, kind), _KILL_PATIENCE)
     store.checkpoint("stop:ended")
     if left:
         raise NexcageError("E_TIMEOUT", "processes of the container do not end", value=str(left), remedy="see what they wait for")
@@ -250,7 +280,8 @@ def signal_to(places: records.Places, container: records.Container, pid: int, st
     tool = Runtime(container.record["runtime"], places.of(container.record["backend"]).root)
     kind = cgroup.mode()
     delivered = False
-    if os.path.isdir(f"{tool.root}/{container.id}"):
+    # KILL needs no runtime: it means the same to every process, and the kernel's own descriptor makes sure it is the one meant.
+    if number != signal.SIGKILL and os.path.isdir(f"{tool.root}/{container.id}"):
         try:
             delivered = tool.call("kill", "--", container.id, str(number)).code == 0
         except NexcageError:  # the program is gone, the container is not

@@ -397,6 +397,7 @@ def test_nothing_dies_in_time(places: records.Places, monkeypatch: pytest.Monkey
     with pytest.raises(NexcageError, match="do not end"):
         lifecycle.halt(places, container, 9, 0)
     monkeypatch.setattr(waiting, "end_all", lambda *_arguments: [1])
+    monkeypatch.setattr(cgroup, "processes", lambda *_arguments: [1])
     with pytest.raises(NexcageError, match="do not end"):
         lifecycle._ended(container, {}, "v1")
 
