@@ -90,6 +90,9 @@ def judge(places: records.Places, container: records.Container, entry: t.Mapping
     facts = records.last_process(places, container.id)
     problems: list[str] = []
     status, pid = "stopped", 0
+    if records.unfinished(places, container.id):
+        # What the runtime has made so far was never started, and the next write does it over.
+        return State(status, pid, problems, facts)
     if entry and entry.get("status") in LIVE and entry.get("pid"):
         status, pid = str(entry["status"]), int(entry["pid"])
     else:

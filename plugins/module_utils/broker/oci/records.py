@@ -16,6 +16,7 @@ from .. import store
 from . import process
 
 IDENTIFIER = re.compile(r"[0-9a-f]{16}")
+MARKER = "starting"
 
 
 class Places:
@@ -104,6 +105,11 @@ def find(places: Places, name: str) -> Container | None:
     check_name(name)
     identifier = current_id(places, name)
     return read(places, name, identifier) if identifier else None
+
+
+def unfinished(places: Places, identifier: str) -> bool:
+    """Whether a run ended, or is still on its way, between ``conmon.begin`` and the record of the processes."""
+    return os.path.exists(f"{places.conmon}/{identifier}/{MARKER}")
 
 
 def process_file(places: Places, identifier: str) -> str:

@@ -209,6 +209,16 @@ def test_a_process_of_another_boot_says_nothing(places: records.Places) -> None:
     assert (entry["status"], entry["pid"]) == ("running", os.getpid()) and len(entry["problems"]) == 2
 
 
+def test_what_is_made_but_not_recorded_yet_does_not_count(places: records.Places) -> None:
+    generation(places)
+    for folder in (places.conmon, places.root):
+        store.ensure_folder(f"{folder}/{ID}")
+    made = json.dumps([{"id": ID, "status": "running", "pid": os.getpid()}]).encode()
+    assert listing(places, made)[0]["status"] == "running"
+    pathlib.Path(places.conmon, ID, records.MARKER).write_text("")
+    assert listing(places, made)[0]["status"] == "stopped"
+
+
 def test_another_backends_containers_are_not_listed(places: records.Places) -> None:
     generation(places, "theirs", backend="runc-backend")
     generation(places, "half", backend="runc-backend", current=False)
