@@ -124,11 +124,14 @@ error:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nexcage.backends.plugins.module_utils.worker.spawn import Worker
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.once import compile_once
 
 
 def main() -> None:
     """Spawn the worker first: it starts while the rest is imported."""
+    compile_once()
+    from ansible_collections.nexcage.backends.plugins.module_utils.worker.spawn import Worker
+
     worker = Worker()
     from ansible_collections.nexcage.backends.plugins.module_utils.manager.execute import execute
     from ansible_collections.nexcage.backends.plugins.module_utils.manager.run import run

@@ -85,10 +85,12 @@ error:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.once import compile_once
 
 
 def main() -> None:
     """Run the module."""
+    compile_once()
     from ansible_collections.nexcage.backends.plugins.module_utils.manager.information import plugins
     from ansible_collections.nexcage.backends.plugins.module_utils.manager.run import run
 
