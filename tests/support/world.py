@@ -117,7 +117,7 @@ class Engine:
         self.world.remember(name)
         return {"id": IDENTIFIER}
 
-    def replace(self, name: str, spec: ContainerSpec, secrets: t.Any, image: t.Any) -> dict[str, str]:
+    def replace(self, name: str, spec: ContainerSpec, secrets: t.Any, image: t.Any, **_ending: t.Any) -> dict[str, str]:
         self._call("replace")
         made = self.create(name, spec, secrets, image)
         self.world.calls.pop()

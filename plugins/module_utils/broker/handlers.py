@@ -32,6 +32,7 @@ class Order(t.NamedTuple):
         spec: The complete spec, secrets masked as they are in records.
         secrets: The clear values of ``secret_env`` that the task gave.
         changes: Canonical values to change live.
+        ending: How a container that is replaced shall be stopped: ``signal``, ``timeout``, ``force``.
         process: The process of an exec.
         owner: The plugin that holds an existing container of this name and may lose it to this one.
         validate_certs: Whether a registry must show a valid certificate.
@@ -41,6 +42,7 @@ class Order(t.NamedTuple):
     spec: ContainerSpec = ContainerSpec({})
     secrets: t.Mapping[str, str] = {}
     changes: t.Mapping[str, t.Any] = {}
+    ending: t.Mapping[str, t.Any] = {}
     process: t.Mapping[str, t.Any] = {}
     owner: str | None = None
     validate_certs: bool = True
@@ -190,4 +192,4 @@ def _exec(bench: Workbench, name: str) -> dict[str, t.Any]:
 def _replace(bench: Workbench, arguments: Arguments) -> t.Any:
     order = bench.order(arguments["name"])
     image = _image(bench, arguments["image"])
-    return bench.engine.replace(arguments["name"], order.spec, dict(order.secrets), image)
+    return bench.engine.replace(arguments["name"], order.spec, dict(order.secrets), image, **order.ending)

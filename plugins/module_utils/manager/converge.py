@@ -63,16 +63,18 @@ class Task:
         self.spec = options.container_spec(parameters, None if files is None else environment.read_files(files))
         self.timeout: int = values.whole(1, 86400)("timeout", parameters["timeout"])
         kill = parameters.get("kill_signal")
-        self.kill_signal: int | None = None if kill is None else values.signal_number("kill_signal", kill)
+        signal = None if kill is None else values.signal_number("kill_signal", kill)
+        self.ending = {"signal": signal, "timeout": self.spec.get("stop_timeout"), "force": parameters["force_kill"]}
         self.wait = observe.parse_wait(parameters.get("wait"), self.state)
         self.pull: str = parameters["pull"]
 
 
 def _converge(session: Session, task: Task) -> dict[str, t.Any]:
     owner = observe.owner(session.layout, task.name)
+    known = registry.holding(owner, session.layout, task.name) if owner else None
     plugin = backends.choose(session, task.parameters["backend"], owner)
     options.check_supported(task.parameters, plugin.backend)
-    holder = registry.holding(owner, session.layout, task.name) if owner else plugin
+    holder = known or plugin
     found = observe.one(session, holder, task.name)
     host_key = key.host_key(session.layout, make=not session.check_mode)
     if found is not None and task.state != "absent":
@@ -91,7 +93,9 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
         complete = options.complete(desired, recorded)
         observe.refuse_unreachable(task.wait, complete)
         secrets = task.spec.get("secret_env") or {}
-        session.orders[task.name] = Order(complete, secrets, {}, {}, owner, task.parameters["validate_certs"], float(task.timeout))
+        session.orders[task.name] = Order(
+            complete, secrets, ending=task.ending, owner=owner, validate_certs=task.parameters["validate_certs"], timeout=float(task.timeout)
+        )
         request = request._replace(image=_image(session, plugin, task, found))
     steps = plan(request, found)
     if any(action.kind in ("create", "replace") for action in steps.actions):
@@ -108,7 +112,11 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
     _apply(session, task, steps, plugin, holder)
     final = found
     if steps.changed or task.wait:
-        final = observe.wait(session, plugin, task.name, task.wait, task.timeout, bool(steps.changed))
+        try:
+            final = observe.wait(session, plugin, task.name, task.wait, task.timeout, steps.changed)
+        except NexcageError as error:
+            error.details.update(changed=steps.changed, plan=steps.as_list())
+            raise
     return _result(session, task, steps, final)
 
 
@@ -156,7 +164,7 @@ def _apply(session: Session, task: Task, steps: Plan, plugin: registry.Plugin, h
         try:
             session.operate(who, OPERATIONS[action.kind], _params(task, action.kind, order))
         except NexcageError as error:
-            error.details.update(done=done, failed=action.kind, plan=steps.as_list())
+            error.details.update(done=done, failed=action.kind, changed=bool(done), plan=steps.as_list())
             raise
         done.append(action.kind)
 
@@ -167,7 +175,7 @@ def _params(task: Task, kind: str, order: Order) -> dict[str, t.Any]:
     if kind in ("create", "replace"):
         params.update(image=order.spec.get("image"), pull=task.pull)
     if kind == "stop":
-        params.update(signal=task.kill_signal, timeout=task.spec.get("stop_timeout"), force=task.parameters["force_kill"])
+        params.update(task.ending)
     return params
 
 

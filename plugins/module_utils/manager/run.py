@@ -36,7 +36,7 @@ def run(module: AnsibleModule, action: Action, worker: Worker | None = None) -> 
     except NexcageError as error:
         for warning in session.warnings:
             module.warn(warning)
-        extra = {key: error.details.pop(key) for key in ("plan", "rc", "stdout", "stderr") if key in error.details}
+        extra = {key: error.details.pop(key) for key in ("changed", "plan", "rc", "stdout", "stderr") if key in error.details}
         module.fail_json(msg=str(error), error=error.as_dict(), **extra)
     for warning in (*session.warnings, *result.pop("warnings", ())):
         module.warn(warning)

@@ -69,11 +69,20 @@ class OciEngine:
 
         return lifecycle.create(self.places, self.runtime, staging.Request(name, spec, secrets, image))
 
-    def replace(self, name: str, spec: ContainerSpec, secrets: t.Mapping[str, str], image: t.Mapping[str, t.Any] | None) -> dict[str, str]:
-        """Make a container anew; the old one is stopped only when the new one stands created; ``{"id": …}``."""
+    def replace(
+        self,
+        name: str,
+        spec: ContainerSpec,
+        secrets: t.Mapping[str, str],
+        image: t.Mapping[str, t.Any] | None,
+        signal: int | None = None,
+        timeout: float | None = None,
+        force: bool = False,
+    ) -> dict[str, str]:
+        """Make a container anew; the old one is stopped, as by :meth:`stop`, only when the new one stands created; ``{"id": …}``."""
         from . import lifecycle, staging
 
-        return lifecycle.replace(self.places, self.runtime, staging.Request(name, spec, secrets, image))
+        return lifecycle.replace(self.places, self.runtime, staging.Request(name, spec, secrets, image), lifecycle.Ending(signal, timeout, force))
 
     def start(self, name: str) -> None:
         """Start a created or stopped container."""
