@@ -79,16 +79,27 @@ def damage(found: t.Mapping[str, t.Any], key: bytes) -> str:
 def everything(session: Session, backend: str | None = None) -> list[dict[str, t.Any]]:
     """The observations of all containers, one listing per backend that holds any, sorted by name."""
     places = records.Places(session.layout, "")
-    kept = [records.find(places, name) for name in records.names(places)]
-    holders = sorted({str(container.record["backend"]) for container in kept if container is not None})
-    found: list[dict[str, t.Any]] = []
-    for holder in holders:
+    held: dict[str | None, list[str]] = {}
+    for name in records.names(places):
+        held.setdefault(_holder(places, name), []).append(name)
+    if None in held:  # nobody knows whose they are: the preferred backend tells that they are damaged
+        held.setdefault(registry.all_plugins(session.layout)[0].name, []).extend(held.pop(None))
+    found: dict[str, dict[str, t.Any]] = {}
+    for holder in sorted(filter(None, held)):
         if holder not in registry.BUILT_IN:
-            lost = [container.name for container in kept if container is not None and container.record["backend"] == holder]
-            session.warnings.append(f"not listed: {', '.join(lost)}, as the plugin {holder}, to which it belongs, is not installed here")
+            lost = ", ".join(held[holder])
+            session.warnings.append(f"not listed: {lost}, as the plugin {holder}, to which it belongs, is not installed here")
         elif backend in (None, registry.short_name(holder)):
-            found += session.operate(registry.get(holder, session.layout), "list", {"names": None})
-    return sorted(found, key=lambda item: str(item["name"]))
+            listed = session.operate(registry.get(holder, session.layout), "list", {"names": None})
+            found.update((item["name"], item) for item in listed if item["name"] in held[holder])
+    return [found[name] for name in sorted(found)]
+
+
+def _holder(places: records.Places, name: str) -> str | None:
+    """Full name of the plugin that holds, or began to make, a container; ``None`` where no record can be read."""
+    current = records.find(places, name)
+    made = [current] if current else [records.read(places, name, identifier) for identifier in records.generations(places, name)]
+    return next((str(container.record["backend"]) for container in made if container is not None), None)
 
 
 def record(found: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -148,9 +159,14 @@ def wait(session: Session, plugin: registry.Plugin, name: str, condition: Wait |
         NexcageError: ``E_TIMEOUT``, and ``E_RUNTIME`` as soon as the condition can no longer come true.
     """
     begin, pause = time.monotonic(), 0.02
+    ended = 0.0
     while True:
         found = one(session, plugin, name)
         age = time.monotonic() - begin
+        ended = ended or (age if found and found["status"] == "stopped" else 0.0)
+        if condition is not None and ended and found and found.get("exit_code") is None and age < min(ended + SETTLED, timeout):
+            time.sleep(pause)  # the process has ended, its exit code is still on its way
+            continue
         if condition is None or _holds(condition, found, age if started else SETTLED, name):
             return found
         if age >= timeout:
