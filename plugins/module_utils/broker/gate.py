@@ -137,10 +137,20 @@ class Gate:
             raise
         except Exception as error:
             self.defects.append(error)
-            raise NexcageError("E_INTERNAL", f"{name} failed unexpectedly ({type(error).__name__})") from error
+            raise NexcageError("E_INTERNAL", f"{name} failed unexpectedly ({type(error).__name__})", details={"where": _where(error)}) from error
 
     def _refuse(self, code: str, message: str) -> NexcageError:
         return NexcageError(code, f"{self.plugin}: {message}", details={"plugin": self.plugin})
+
+
+def _where(error: Exception) -> list[str]:
+    """The places in the code that the exception came through; neither its text nor any value, which may be secret."""
+    places, step = [], error.__traceback__
+    while step is not None:
+        code = step.tb_frame.f_code
+        places.append(f"{code.co_filename.rpartition('/module_utils/')[2]}:{step.tb_lineno} {code.co_name}")
+        step = step.tb_next
+    return places
 
 
 def _satisfied(effect: Effect, allowed: frozenset[str]) -> bool:
