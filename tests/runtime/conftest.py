@@ -14,6 +14,9 @@ from ansible_collections.nexcage.backends.tests.support.host import RUNTIMES, Ho
 @pytest.fixture(scope="session")
 def session_host() -> t.Iterator[Host]:
     place = Host()
+    with modules.nexcage_root(place.root):  # the first run makes folders and fetches the image
+        place.start("warm", "crun", state="present")
+        place.converge("warm", state="absent")
     yield place
     place.remove()
 
@@ -23,6 +26,16 @@ def host(session_host: Host) -> t.Iterator[Host]:
     with modules.nexcage_root(session_host.root):
         yield session_host
         assert session_host.clear() == []
+
+
+@pytest.fixture(autouse=True)
+def tidy(request: pytest.FixtureRequest) -> t.Iterator[None]:
+    """What one test has left does not disturb the next one."""
+    yield
+    if "host" in request.fixturenames:
+        place = request.getfixturevalue("host")
+        if place.kept():
+            place.clear()
 
 
 @pytest.fixture(params=RUNTIMES)

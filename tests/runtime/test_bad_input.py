@@ -23,13 +23,6 @@ pytestmark = pytest.mark.requires("linux", "root", "crun", "runc", "conmon", "sk
 NOWHERE = "sha256:" + "0" * 64
 
 
-@pytest.fixture(autouse=True, scope="module")
-def warm(host: Host) -> None:
-    """The folders that a first run makes, and the image, are there."""
-    host.start("warm", "crun", state="present")
-    host.converge("warm", state="absent")
-
-
 @contextlib.contextmanager
 def unchanged(host: Host) -> t.Iterator[None]:
     """Files, mounts, processes; the audit log and the lock may say that something was tried."""

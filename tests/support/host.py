@@ -69,6 +69,10 @@ class Host:
         found: list[dict[str, t.Any]] = modules.works("nexcage_container_info", name=[name])["containers"]
         return found[0] if found else None
 
+    def kept(self) -> bool:
+        """Whether there is any container, without asking the modules."""
+        return any(os.scandir(f"{self.layout.state}/containers"))
+
     def names(self) -> list[str]:
         """Of all containers."""
         return [entry["name"] for entry in modules.works("nexcage_container_info")["containers"]]
@@ -183,6 +187,11 @@ class Process:
                 return pathlib.Path(f"{CGROUP}/{controller}{path}/{v1}").read_text().strip()
         assert number == "0"
         return pathlib.Path(f"{CGROUP}{path}/{v2}").read_text().strip()
+
+
+def lives(pid: int) -> bool:
+    """Whether a process is there and not just waiting to be reaped."""
+    return os.path.exists(f"/proc/{pid}") and Process(pid).status("State")[0] != "Z"
 
 
 def process_of(container: t.Mapping[str, t.Any]) -> Process:
