@@ -116,7 +116,7 @@ def replace(places: records.Places, tool: Runtime, request: staging.Request, end
             removal.erase(new.folder)
             raise
         store.checkpoint("replace:committed")
-        removal.discard(places, old)
+        removal.discard(places, old, known_dead=True)
         removal.erase(old.folder)
         return {"id": new.id}
 
