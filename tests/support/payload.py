@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import io
 import json
@@ -13,9 +14,11 @@ import subprocess
 import sys
 import typing as t
 import zipfile
+import zlib
 from pathlib import Path
 
 COLLECTION = "ansible_collections.nexcage.backends.plugins."
+FOLDER = Path(__file__).resolve().parents[2] / "plugins"
 OURS = COLLECTION.replace(".", "/")
 # Never needed by a run that finds a container as it shall be, so never compiled there.
 UNNEEDED = (
@@ -76,6 +79,24 @@ def make(folder: Path, module: str, environment: t.Mapping[str, str], **paramete
     if ended.returncode != 0 or len(found) != 1:
         raise RuntimeError(ended.stdout + ended.stderr)
     return Payload(found[0])
+
+
+def closure(module: str) -> dict[str, int]:
+    """Compressed bytes of each file of ours that travels with a module, found as Ansible finds it: every import counts."""
+    found: dict[str, int] = {}
+    waiting = [f"modules.{module}"]
+    while waiting:
+        name = waiting.pop()
+        source = FOLDER.joinpath(*name.split(".")).with_suffix(".py")
+        if name in found or not source.is_file():
+            continue
+        found[name] = len(zlib.compress(source.read_bytes()))
+        for node in ast.walk(ast.parse(source.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                base = ".".join(name.split(".")[: -node.level]) if node.level else ""
+                start = ".".join(part for part in (base, (node.module or "").replace(COLLECTION, "")) if part)
+                waiting += [start, *(f"{start}.{alias.name}" for alias in node.names)]
+    return found
 
 
 def own(imports: t.Mapping[str, int]) -> dict[str, int]:

@@ -1,0 +1,97 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a task sends to a host and imports there: limits that are no matter of time. The times are in docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import subprocess
+import sys
+import typing as t
+
+import pytest
+from ansible_collections.nexcage.backends.tests.support import payload
+
+KIB = 1024
+# The goal is 60 KiB. This holds what there is, so that it grows on purpose only.
+PAYLOAD = 168 * KIB
+READ_PATH = 45  # modules, packages included
+CONTAINERS = 3
+# Runs the module as Ansible would, and tells what it imported and which programs it started.
+PROGRAM = """
+import contextlib, io, json, sys
+from ansible.module_utils import basic
+from ansible.module_utils.testing import patch_module_args
+started = []
+def hear(event, details):
+    if event == "subprocess.Popen":
+        started.append([str(word) for word in details[1]])
+sys.addaudithook(hear)
+before = set(sys.modules)
+from ansible_collections.nexcage.backends.plugins.modules import nexcage_container
+output = io.StringIO()
+with patch_module_args(json.loads(sys.argv[1])), contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
+    nexcage_container.main()
+print(json.dumps({"result": json.loads(output.getvalue()), "started": started, "modules": sorted(set(sys.modules) - before)}))
+"""
+
+
+def record(root: pathlib.Path, number: int) -> None:
+    """A container of an earlier boot, as the engine keeps it."""
+    identifier = f"{number:016x}"
+    folder = root / f"var/lib/nexcage/containers/web{number}"
+    (folder / identifier).mkdir(parents=True)
+    (folder / "current").write_text(identifier)
+    (folder / identifier / "config.json").write_text("{}")
+    facts = {"schema_version": 1, "name": f"web{number}", "id": identifier, "backend": "crun-backend", "runtime": "crun", "cgroup": f"/nexcage/{identifier}"}
+    (folder / identifier / "record.json").write_text(json.dumps({**facts, "image": "oci:/image:1", "spec": {"memory": 64 << 20}}))
+
+
+@pytest.fixture
+def converged(tmp_path: pathlib.Path) -> t.Callable[[], dict[str, t.Any]]:
+    """A run of the module that finds a stopped container as it shall be."""
+    for number in range(CONTAINERS):
+        record(tmp_path, number)
+
+    def run() -> dict[str, t.Any]:
+        parameters = json.dumps({"name": "web1", "state": "stopped", "memory": "64m"})
+        environment = {"NEXCAGE_ROOT": str(tmp_path), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+        ended = subprocess.run([sys.executable, "-B", "-c", PROGRAM, parameters], env=environment, capture_output=True, text=True, check=True)
+        answer: dict[str, t.Any] = json.loads(ended.stdout)
+        assert answer["result"].get("changed") is False, answer["result"]
+        assert answer["result"]["container"]["status"] == "stopped"
+        return answer
+
+    return run
+
+
+@pytest.mark.requires("root", "linux")
+def test_a_run_without_a_change_imports_what_it_needs(converged: t.Callable[[], dict[str, t.Any]]) -> None:
+    names = list(payload.own(dict.fromkeys(converged()["modules"], 0)))
+    assert payload.unneeded(names) == []
+    assert "module_utils.broker.oci.observe" in names
+    assert len(names) <= READ_PATH, names
+
+
+@pytest.mark.requires("root", "linux")
+def test_a_run_without_a_change_starts_nothing_but_its_worker(converged: t.Callable[[], dict[str, t.Any]]) -> None:
+    assert len(converged()["started"]) == 1
+
+
+@pytest.mark.requires("root", "linux", "crun")
+def test_a_task_lists_once(converged: t.Callable[[], dict[str, t.Any]], tmp_path: pathlib.Path) -> None:
+    (tmp_path / "run/nexcage/oci/crun-backend/some").mkdir(parents=True)  # the runtime is asked only where it ever had a container
+    listings = [line for line in converged()["started"] if "list" in line]
+    assert len(listings) == 1
+
+
+def test_the_list_of_needless_modules_catches_them() -> None:
+    names = ["module_utils.broker.oci.lifecycle", "module_utils.model.version", "module_utils.broker.image_pull", "module_utils.broker.oci.observe"]
+    assert payload.unneeded(names) == sorted(names[:3])
+
+
+def test_the_payload_stays_small() -> None:
+    sizes = payload.closure("nexcage_container")
+    assert {"module_utils.broker.oci.lifecycle", "module_utils.worker.bootstrap", "module_utils.backends.runc", "module_utils.sdk.host"} <= set(sizes)
+    assert sum(sizes.values()) <= PAYLOAD, sorted(sizes.items(), key=lambda item: -item[1])[:10]
