@@ -49,7 +49,7 @@ def measure(room: Room, rounds: int) -> Inside:
     ping = payload.make(room.folder / "ping", "ansible.builtin.ping", room.environment, data="pong")
     imports, library, names = [], [], []
     runs: dict[str, list[tuple[float, float]]] = {"ours": [], "ping": []}
-    for _ in range(max(rounds, 3) * 2):
+    for _turn in range(max(rounds, 3) * 2):
         spent = ours.imports(room.environment)
         common = ping.imports(room.environment)
         imports.append(payload.own(spent))
@@ -71,9 +71,9 @@ def measure(room: Room, rounds: int) -> Inside:
         payload.unneeded(best),
         wall,
         processor,
-        min(_worker() for _ in range(max(rounds, 3) * 4)),
+        min(_worker() for _turn in range(max(rounds, 3) * 4)),
         len(program()),
-        min(_call(room) for _ in range(max(rounds, 3))),
+        min(_call(room) for _turn in range(max(rounds, 3))),
         sum(sizes.values()),
         sum(1 for size in sizes.values() if size > 100),
         growth,
@@ -97,7 +97,7 @@ def _call(room: Room) -> float:
     audit = Audit(str(room.folder / "audit.jsonl"))
     gate = Gate(crun.MANIFEST, {}, {"oci.start": lambda _arguments: None}, audit, context={"op": "start"}, targets=["web"])
     begin = time.monotonic()
-    for _ in range(CALLS):
+    for _turn in range(CALLS):
         gate.call("oci.start", {"name": "web"})
     spent = time.monotonic() - begin
     audit.close()
@@ -111,7 +111,7 @@ def _grown(room: Room, number: int, rounds: int) -> tuple[int, float, float, int
         if not (room.root / "var/lib/nexcage/containers" / name).exists():
             _converge(room, name)
     single, every, listings = [], [], 0
-    for _ in range(max(rounds, 3) * 3):
+    for _turn in range(max(rounds, 3) * 3):
         begin = time.monotonic()
         with _Listings() as counted:
             _converge(room, "bench-grow-0")

@@ -87,7 +87,9 @@ class Report:
         lines = [
             "<!--",
             "Copyright (c) 2026 NexCage contributors",
+            # REUSE-IgnoreStart
             "SPDX-License-Identifier: GPL-3.0-or-later",
+            # REUSE-IgnoreEnd
             "",
             "Written by make bench.",
             "-->",

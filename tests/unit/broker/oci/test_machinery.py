@@ -98,7 +98,7 @@ def test_programs_come_from_roots_own_folders(tmp_path: pathlib.Path, monkeypatc
         assert caught.value.code == "E_INVALID"
     monkeypatch.setattr(runtime, "FOLDERS", (str(tmp_path),))
     (tmp_path / "crun").mkdir()
-    for change in (lambda: None, lambda: (tmp_path / "crun").rmdir(), lambda: (tmp_path / "crun").write_text("")):
+    for change in (lambda: None, (tmp_path / "crun").rmdir, lambda: (tmp_path / "crun").write_text("")):
         change()
         with pytest.raises(NexcageError, match="is not installed"):
             runtime.program("crun")
