@@ -33,24 +33,38 @@ def execute(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.
     if owner is not None:
         plugin = registry.usable(registry.holding(owner, session.layout, name).name, session.layout)
         found = observe.one(session, plugin, name)
+    if session.check_mode and (found is None or found["status"] != "running"):
+        return _skipped(f"the command is not run in check mode, and {name} does not run yet")  # an earlier task would have started it
     if found is None:
         raise NexcageError("E_NOT_FOUND", "there is no such container", option="name", value=name)
     if found["status"] != "running":
         raise NexcageError("E_INVALID", f"the container is {found['status']}", option="name", value=name, remedy="start it with nexcage_container first")
     reason = _needless(session, plugin, name, parameters)
     if reason or session.check_mode:
-        reason = reason or "the command is not run in check mode"
-        return {"changed": False, "skipped": True, "msg": reason, "rc": 0, "stdout": "", "stderr": ""}
+        return _skipped(reason or "the command is not run in check mode")
     session.orders[name] = Order(process=process)
-    session.operate(plugin, "exec", {"name": name})
+    try:
+        session.operate(plugin, "exec", {"name": name})
+    except NexcageError as error:
+        if error.option == "argv":
+            error.option = _given(parameters)
+        raise
     return _result(session.outcome(plugin, name), parameters, process)
+
+
+def _skipped(why: str) -> dict[str, t.Any]:
+    return {"changed": False, "skipped": True, "msg": why, "rc": 0, "stdout": "", "stderr": ""}
+
+
+def _given(parameters: t.Mapping[str, t.Any]) -> str:
+    """The option that names the command in this task."""
+    return "command" if parameters.get("argv") is None else "argv"
 
 
 def _process(parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """What the engine runs; every value checked before anything happens."""
-    given, option = parameters.get("argv"), "argv"
-    if given is None:
-        given, option = parameters.get("command"), "command"
+    option = _given(parameters)
+    given = parameters[option]
     argv = values.argument_vector(option, given)
     if not argv or not argv[0]:
         raise NexcageError("E_INVALID", "names no program", option=option, value=given, remedy="give a program and its arguments")
@@ -98,7 +112,7 @@ def _result(outcome: t.Mapping[str, t.Any], parameters: t.Mapping[str, t.Any], p
         raise NexcageError(
             "E_RUNTIME",
             f"the command ended with exit code {outcome['rc']}",
-            option="command",
+            option=_given(parameters),
             value=process["argv"][0],
             remedy="read stderr; set failed_when where this code is expected",
             details={"rc": outcome["rc"], **texts},
