@@ -16,7 +16,7 @@ import typing as t
 
 import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.broker import store
-from ansible_collections.nexcage.backends.plugins.module_utils.broker.oci import conmon, process, records, removal, rootfs, runtime
+from ansible_collections.nexcage.backends.plugins.module_utils.broker.oci import conmon, lifecycle, process, records, removal, rootfs, runtime
 from ansible_collections.nexcage.backends.plugins.module_utils.model.container import ContainerSpec
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 from ansible_collections.nexcage.backends.tests.support.containers import Yard
@@ -167,6 +167,40 @@ def test_started_by_a_run_that_was_killed_before_it_noted_that(yard: Yard) -> No
             assert yard.one(way_on)["exit_code"] == 3  # politely
 
 
+def test_a_start_that_the_runtime_refuses(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = pathlib.Path(yard.root, "source")
+    source.mkdir()
+    yard.run(mounts=[{"type": "bind", "source": str(source), "target": "/m"}])
+    yard.engine.stop("web", force=True)
+    source.rmdir()
+    with pytest.raises(NexcageError):
+        yard.engine.start("web")
+    assert yard.status() == "stopped"
+    source.mkdir()
+    yard.engine.start("web")
+    assert yard.status() == "running"
+    yard.create("two")
+    with monkeypatch.context() as patch:
+        patch.setattr(yard.engine.runtime, "_path", "/bin/false")
+        with pytest.raises(NexcageError, match="start: no message"):
+            yard.engine.start("two")
+    yard.engine.start("two")
+    assert yard.status("two") == "running"
+
+
+def test_a_replace_that_cannot_stop_the_old_one(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = yard.run()
+
+    def refuse(*_arguments: object) -> None:
+        raise NexcageError("E_TIMEOUT", "stuck")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lifecycle, "halt", refuse)
+        with pytest.raises(NexcageError, match="stuck"):
+            yard.engine.replace("web", ContainerSpec({"image": "x"}), {}, yard.image)
+    assert yard.status() == "running" and yard.one()["id"] == old and yard.one()["backend_details"]["generation_leftovers"] == []
+
+
 def test_bundle_lost_while_running(yard: Yard) -> None:
     yard.run()
     folder = pathlib.Path(yard.one()["backend_details"]["bundle"])
@@ -255,8 +289,6 @@ def test_a_runtime_that_hangs_or_lies(yard: Yard, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_hanging_conmon_is_ended(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ansible_collections.nexcage.backends.plugins.module_utils.broker.oci import lifecycle
-
     yard.run()
     pid = conmon_of(yard)
     os.kill(pid, signal.SIGSTOP)
@@ -268,8 +300,6 @@ def test_a_hanging_conmon_is_ended(yard: Yard, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_second_caller_waits_and_is_told_who_works(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ansible_collections.nexcage.backends.plugins.module_utils.broker.oci import lifecycle
-
     yard.create()
     monkeypatch.setattr(lifecycle, "LOCK_TIMEOUT", 0.1)
     with store.Lock(f"{yard.layout.runtime}/locks/web", 1, "process 1 (test)"), pytest.raises(NexcageError) as caught:

@@ -19,6 +19,7 @@ from .runtime import Runtime
 
 LIVE = ("created", "running", "paused")
 UPDATABLE = ("memory", "memory_swap", "cpus", "cpu_shares", "cpuset_cpus", "cpuset_mems", "pids_limit")
+_EXIT_PATIENCE = 0.5  # seconds
 
 
 def timestamp(seconds: float | None) -> str | None:
@@ -115,13 +116,21 @@ def survivors(container: records.Container, facts: t.Mapping[str, t.Any], kind: 
     return [pid for pid in cgroup.processes(container.record["cgroup"], kind) if process.start_time(pid) is not None]
 
 
-def last_exit(places: records.Places, container: records.Container) -> tuple[int | None, str | None]:
-    """Exit code and time of the last end; ``None`` where nobody could record it."""
-    for path in (f"{places.exits}/{container.id}", container.folder + "/exit"):
-        text = store.read_bytes(path)
-        if text and text.strip().isdigit():
-            return int(text), timestamp(os.stat(path).st_mtime)
-    return None, None
+def last_exit(places: records.Places, container: records.Container, facts: t.Mapping[str, t.Any]) -> tuple[int | None, str | None]:
+    """Exit code and time of the last end; ``None`` where nobody could record it.
+
+    conmon writes the code about a millisecond after the end; while it lives that moment is waited for.
+    """
+    deadline = time.monotonic() + _EXIT_PATIENCE
+    while True:
+        ending = process.alive(facts.get("conmon_pid"), facts.get("conmon_start_time"))
+        for path in (f"{places.exits}/{container.id}", container.folder + "/exit"):
+            text = store.read_bytes(path)
+            if text and text.strip().isdigit():
+                return int(text), timestamp(os.stat(path).st_mtime)
+        if not ending or time.monotonic() > deadline:
+            return None, None
+        time.sleep(0.001)
 
 
 def describe(places: records.Places, container: records.Container, state: State, kind: str) -> dict[str, t.Any]:
@@ -131,7 +140,7 @@ def describe(places: records.Places, container: records.Container, state: State,
     observed: dict[str, t.Any] = {}
     exit_code = finished = None
     if state.status == "stopped":
-        exit_code, finished = last_exit(places, container)
+        exit_code, finished = last_exit(places, container, state.process)
     else:
         observed = cgroup.limits(record["cgroup"], kind, spec)
     leftovers = [other for other in records.generations(places, container.name) if other != container.id]

@@ -219,6 +219,17 @@ def test_what_is_made_but_not_recorded_yet_does_not_count(places: records.Places
     assert listing(places, made)[0]["status"] == "stopped"
 
 
+def test_an_exit_code_that_is_just_being_written_is_waited_for(places: records.Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = generation(places)
+    store.ensure_folder(f"{places.conmon}/{ID}")
+    conmon.remember(places, ID, {"boot_id": process.boot_id(), "conmon_pid": os.getpid(), "conmon_start_time": process.start_time(os.getpid())})
+    monkeypatch.setattr(observe, "_EXIT_PATIENCE", 0.01)
+    assert listing(places)[0]["exit_code"] is None
+    monkeypatch.setattr(observe, "_EXIT_PATIENCE", 5.0)
+    monkeypatch.setattr(observe.time, "sleep", lambda _seconds: (folder / "exit").write_text("4"))
+    assert listing(places)[0]["exit_code"] == 4
+
+
 def test_another_backends_containers_are_not_listed(places: records.Places) -> None:
     generation(places, "theirs", backend="runc-backend")
     generation(places, "half", backend="runc-backend", current=False)
