@@ -160,11 +160,12 @@ def start(places: records.Places, tool: Runtime, name: str) -> None:
                 raise NexcageError("E_INVALID", "the container is paused", option="name", value=name, remedy="resume it")
             facts = _recreate(places, tool, container)
         store.checkpoint("start:created")
+        started = observe.timestamp(time.time())  # a short-lived one has ended when the call returns
         answer = tool.call("start", "--", container.id)
         if answer.code != 0 and tool.status(container.id) != "running":  # a killed run may have started it
             raise NexcageError("E_RUNTIME", f"{tool.name} start: {message(answer.error)}")
         store.checkpoint("start:started")
-        conmon.remember(places, container.id, {**facts, "started": observe.timestamp(time.time())})
+        conmon.remember(places, container.id, {**facts, "started": started})
 
 
 def _fresh(places: records.Places, container: records.Container, facts: t.Mapping[str, t.Any]) -> bool:
