@@ -25,9 +25,13 @@ def read(layout: Layout) -> dict[str, dict[str, t.Any]]:
     """The settings of all plugins by full name; empty where the file does not exist.
 
     Raises:
-        NexcageError: ``E_STATE`` where the file is not what it should be.
+        NexcageError: ``E_STATE`` where the file is not what it should be, ``E_PRIVILEGE``.
     """
-    content = store.read_json(f"{layout.configuration}/{FILE}")
+    path = f"{layout.configuration}/{FILE}"
+    try:
+        content = store.read_json(path)
+    except OSError as error:
+        raise NexcageError("E_PRIVILEGE", f"{path} cannot be read: {error.strerror}") from error
     section = {} if content is None else content.get("plugins", {}) if isinstance(content, dict) else None
     if not isinstance(section, dict):
         raise _damaged(layout, "plugins is not a mapping")
@@ -61,16 +65,23 @@ def changed(current: t.Mapping[str, t.Any], wanted: t.Mapping[str, t.Any]) -> di
 def write(layout: Layout, name: str, values: t.Mapping[str, t.Any]) -> None:
     """Set some keys of one plugin's entry, atomically.
 
+    Operators edit the file by hand too: it is written for readers, a link stays a link, and a file
+    that not everybody could read stays so.
+
     Raises:
-        NexcageError: ``E_STATE`` where the file is not what it should be, ``E_PRIVILEGE`` and
-            ``E_SPACE`` where it cannot be written.
+        NexcageError: ``E_STATE`` where the file is not what it should be or cannot be written,
+            ``E_SPACE``, ``E_LOCKED``.
     """
-    path = f"{layout.configuration}/{FILE}"
-    read(layout)
-    content = store.read_json(path) or {}
-    content.setdefault("plugins", {}).setdefault(name, {}).update(values)
-    os.makedirs(layout.configuration, mode=0o755, exist_ok=True)
-    store.write_json(path, content, 0o644)
+    import json
+
+    path = os.path.realpath(f"{layout.configuration}/{FILE}")
+    with store.Lock(f"{layout.runtime}/locks/.{FILE}", 10.0, f"process {os.getpid()}: settings of {name}"):
+        read(layout)
+        content = store.read_json(path) or {}
+        content.setdefault("plugins", {}).setdefault(name, {}).update(values)
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        mode = os.stat(path).st_mode & 0o777 if os.path.exists(path) else 0o644
+        store.atomic_write(path, (json.dumps(content, indent=2) + "\n").encode("ascii"), mode)
 
 
 def checked_config(declared: t.Mapping[str, t.Mapping[str, t.Any]], config: t.Mapping[str, t.Any], plugin: str) -> dict[str, t.Any]:
