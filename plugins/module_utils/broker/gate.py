@@ -9,11 +9,11 @@ import types
 import typing as t
 from collections.abc import Mapping
 
-from ..model.capability import EFFECTS, READ
+from ..model.effects import EFFECTS, READ
 from ..model.errors import NexcageError
 
 if t.TYPE_CHECKING:
-    from ..model.capability import Effect
+    from ..model.effects import Effect
     from .audit import Audit
 
     Arguments = t.Mapping[str, t.Any]

@@ -10,8 +10,8 @@ import typing as t
 from ..broker.audit import Audit
 from ..broker.gate import Gate
 from ..broker.handlers import Order, Workbench, read_handlers, write_handlers
-from ..model.capability import OPERATIONS, READ
 from ..model.config import Layout
+from ..model.effects import OPERATIONS, READ
 from ..model.errors import NexcageError
 from ..worker.sandbox import limits_of
 from ..worker.spawn import Worker
