@@ -1,8 +1,8 @@
 # Copyright (c) 2026 NexCage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module ``nexcage_container`` as a process that can be made to end at one of its own steps.
+"""A module, by default ``nexcage_container``, as a process that can be made to end at one of its own steps.
 
-Usage: killable.py PARAMETERS STEPS KILL_AT
+Usage: killable.py PARAMETERS STEPS KILL_AT [MODULE]
 
 PARAMETERS is a JSON object. Where STEPS is not empty it is a file that gets a line for each step of a write. At the
 step with the number KILL_AT (from 0, never where negative) the process kills itself.
@@ -10,6 +10,7 @@ step with the number KILL_AT (from 0, never where negative) the process kills it
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -17,10 +18,11 @@ import sys
 
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.nexcage.backends.plugins.module_utils.broker import store
-from ansible_collections.nexcage.backends.plugins.modules import nexcage_container
+
+MODULES = "ansible_collections.nexcage.backends.plugins.modules."
 
 
-def main(parameters: str, steps: str, kill_at: str) -> None:
+def main(parameters: str, steps: str, kill_at: str, module: str = "nexcage_container") -> None:
     """Run the module."""
     left = [int(kill_at)]
 
@@ -34,7 +36,7 @@ def main(parameters: str, steps: str, kill_at: str) -> None:
 
     store.CHECKPOINT = reached
     with patch_module_args(json.loads(parameters)):
-        nexcage_container.main()
+        importlib.import_module(MODULES + module).main()
 
 
 if __name__ == "__main__":

@@ -90,3 +90,12 @@ def control_groups(pid: int) -> dict[str, str]:
     """Path by hierarchy, proc(5)."""
     lines = pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines()
     return {hierarchy: path for _number, hierarchy, path in (line.split(":", 2) for line in lines)}
+
+
+def inside(group: str) -> list[tuple[int, str]]:
+    """Pid and command line of the processes of a control group, given by its path within the hierarchies."""
+    found: dict[int, str] = {}
+    for path in glob.glob(f"{CGROUP}{group}/cgroup.procs") + glob.glob(f"{CGROUP}/*{group}/cgroup.procs"):
+        for pid in map(int, pathlib.Path(path).read_text().split()):
+            found[pid] = pathlib.Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    return sorted(found.items())
