@@ -7,8 +7,8 @@ from __future__ import annotations
 import json
 import typing as t
 
-from ..model.effects import STATE_QUOTA
 from ..model.container import check_name
+from ..model.effects import STATE_QUOTA
 from ..model.errors import NexcageError
 from .store import Lock, ensure_folder, read_json, write_json
 
