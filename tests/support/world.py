@@ -190,8 +190,9 @@ class InProcessWorker:
     def start(self, limits: object = None) -> Sandbox:
         return self.sandbox
 
-    def load(self, name: str, sources: dict[str, str], config: t.Mapping[str, t.Any]) -> None:
+    def load(self, name: str, sources: dict[str, str], config: t.Mapping[str, t.Any], meanwhile: t.Callable[[], object]) -> None:
         assert "plugin.py" in sources
+        meanwhile()
         self.extension = PLUGINS[name].backend()
 
     def request(self, operation: str, params: dict[str, t.Any], handler: t.Any, deadline_s: float) -> t.Any:

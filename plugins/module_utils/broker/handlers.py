@@ -78,6 +78,10 @@ class Workbench:
             self._engine = OciEngine(self.layout, self.plugin, self.runtime)
         return self._engine
 
+    def prepare(self) -> None:
+        """Import what the first call needs, while the worker is still busy."""
+        _ = self.engine
+
     @property
     def images(self) -> ImageStore:
         """The image store, made at first use."""

@@ -118,7 +118,8 @@ class Session:
             worker.required = TIER_BUILT_IN
             try:
                 worker.start(limits_of(plugin.manifest["resource_requirements"])._replace(frame=FRAME_BUILT_IN))
-                worker.load(plugin.name, registry.sources(plugin), dict(plugin.config))
+                prepare = self._benches[plugin.name].prepare  # made with the gate, which comes first
+                worker.load(plugin.name, registry.sources(plugin), dict(plugin.config), meanwhile=prepare)
             except BaseException:
                 worker.close()
                 raise

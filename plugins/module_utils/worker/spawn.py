@@ -139,6 +139,7 @@ class Worker:
         sources: t.Mapping[str, str],
         config: t.Mapping[str, t.Any] | None = None,
         entry: str = "plugin.py",
+        meanwhile: t.Callable[[], object] = lambda: None,
     ) -> tuple[str, ...]:
         """Send a plugin's files; the first bytes of it that the worker sees.
 
@@ -147,6 +148,7 @@ class Worker:
             sources: File name to source. The files are modules of one package, so ``from .other import x`` works.
             config: The operator's settings for it.
             entry: The file that has ``backend()``.
+            meanwhile: Work to do while the worker compiles them.
 
         Returns:
             The operations that the plugin's backend has.
@@ -157,6 +159,7 @@ class Worker:
         if not self._ready:
             self.start()
         self._send({"t": "load", "entry": entry, "files": dict(sources), "config": dict(config or {})})
+        meanwhile()
         frame = self._receive(self._within(self.limits.timeout), ("loaded", "failed"), self._no_calls)
         if frame["t"] == "failed":
             self._end("the plugin could not be loaded")
