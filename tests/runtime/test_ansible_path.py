@@ -213,10 +213,10 @@ def _read(terminal: int) -> bytes:
 def test_ansible_ends_a_task_at_its_limit(host: Host, home: pathlib.Path) -> None:
     """``async`` kills the module's process group, or on a busy machine misses it; the next run goes on from there."""
     seen = trail.Trail(host.root)
-    slow = {"name": "late", "image": host.image, "backend": "crun", "wait": "exited", "timeout": 20, "env": {"MARKER": str(host.root)}}
+    slow = {"name": "late", "image": host.image, "backend": "crun", "wait": "exited", "timeout": 10, "env": {"MARKER": str(host.root)}}
     tasks = [
         {"name": "late", "nexcage.backends.nexcage_container": slow, "async": 3, "poll": 1, "ignore_errors": True},
-        {"name": "again", "nexcage.backends.nexcage_container": {**slow, "wait": "running"}},
+        {"name": "again", "nexcage.backends.nexcage_container": {**slow, "wait": "running", "timeout": 60}},
     ]
     play = write_playbook(host.files / "late.yml", {"vars": {"ansible_async_dir": str(host.files / "async")}, "tasks": tasks})
     outcome = run_playbook(home, play)
