@@ -17,7 +17,7 @@ import time
 import typing as t
 
 from ..model.errors import NexcageError
-from . import image_failure, image_skopeo
+from . import image_failure, image_skopeo, tree
 from .image_process import OUTPUT_LIMIT
 from .image_reference import Reference
 from .image_skopeo import Access
@@ -73,7 +73,7 @@ def forget_leftovers(store: ImageStore) -> None:
         if name.startswith(STAGING):
             with contextlib.suppress(NexcageError), _lock(store, name[len(STAGING) :].partition("-")[0], 0.0) as lock:
                 lock.discard = True
-                shutil.rmtree(f"{store.folder}/{name}", ignore_errors=True)
+                _discard(f"{store.folder}/{name}")
 
 
 def _lock(store: ImageStore, name: str, timeout: float) -> Lock:
@@ -98,9 +98,15 @@ def _bring(store: ImageStore, reference: Reference, access: Access, digest: str)
             _publish(store, staging, store.path(digest))
             checkpoint("image:published")
         finally:
-            shutil.rmtree(staging, ignore_errors=True)
-            shutil.rmtree(staging + "-damaged", ignore_errors=True)
+            _discard(staging)
+            _discard(staging + "-damaged")
     return True
+
+
+def _discard(folder: str) -> None:
+    """Best effort; what stays is removed by the next run."""
+    with contextlib.suppress(OSError):
+        tree.remove(folder)
 
 
 def _stage(reference: Reference, access: Access, digest: str, staging: str, schema_version: int) -> None:

@@ -9,7 +9,7 @@ import os
 import shutil
 
 from ...model.errors import NexcageError
-from .. import store
+from .. import store, tree
 from . import cgroup, cgroup_control, conmon, process, records, rootfs, waiting
 from .runtime import Runtime, message
 
@@ -116,14 +116,10 @@ def erase(folder: str) -> None:
     Raises:
         NexcageError: ``E_STATE`` where something stays.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    if os.path.lexists(folder):
-        try:
-            shutil.rmtree(folder)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise store.failure(error, f"{folder} cannot be removed") from error
+    try:
+        tree.remove(folder)
+    except OSError as error:
+        raise store.failure(error, f"{folder} cannot be removed") from error
 
 
 def heal(places: records.Places, name: str) -> records.Container | None:

@@ -279,18 +279,13 @@ def test_what_cannot_be_removed_is_said(places: records.Places, monkeypatch: pyt
     monkeypatch.setattr(waiting, "end_all", lambda *_arguments: [1])
     with pytest.raises(NexcageError, match="cannot be ended"):
         removal.sweep(container)
-    for error in (OSError(1, "no"), FileNotFoundError(2, "gone")):
 
-        def fail(_path: str, ignore_errors: bool = False, error: OSError = error) -> None:
-            if not ignore_errors:
-                raise error
+    def fail(path: str) -> None:
+        raise OSError(1, "no", path)
 
-        monkeypatch.setattr(removal.shutil, "rmtree", fail)
-        if isinstance(error, FileNotFoundError):
-            removal.erase(str(folder))
-        else:
-            with pytest.raises(NexcageError, match="cannot be removed"):
-                removal.erase(str(folder))
+    monkeypatch.setattr(removal.tree, "remove", fail)
+    with pytest.raises(NexcageError, match="cannot be removed"):
+        removal.erase(str(folder))
     removal._drop_folder(str(folder))
 
 
