@@ -4,6 +4,8 @@
 
 A number alone lies: it may be reused, and a dead process that nobody has waited for still answers
 ``kill(pid, 0)``. State and start time in ``/proc/<pid>/stat`` (proc(5), fields 3 and 22) do not.
+State alone lies too: a program that ends its first thread and goes on in another one looks like a zombie, and
+lives. The number of threads (field 20) tells.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ def start_time(pid: int) -> int | None:
             fields = handle.read().rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    if not fields or fields[0] in (b"Z", b"X", b"x"):
+    if not fields or fields[0] in (b"X", b"x"):
+        return None
+    if fields[0] == b"Z" and int(fields[17]) < 2:  # only its first thread has ended where there are others
         return None
     return int(fields[19])
 

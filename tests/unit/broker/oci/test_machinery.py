@@ -9,6 +9,8 @@ import os
 import pathlib
 import signal
 import subprocess
+import sys
+import time
 import typing as t
 
 import pytest
@@ -49,6 +51,20 @@ def test_a_dead_process_that_nobody_waited_for_is_dead() -> None:
         assert waiting.wait_end(child.pid, started, 5) and process.start_time(child.pid) is None
         waiting.send(child.pid, started, signal.SIGKILL)
     assert process.start_time(1 << 30) is None
+
+
+def test_a_process_that_goes_on_without_its_first_thread_lives() -> None:
+    script = "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(60,)).start(); ctypes.CDLL(None).syscall(%d, 0)"
+    number = {"x86_64": 60, "aarch64": 93}[os.uname().machine]  # exit(2), of this thread alone
+    with subprocess.Popen([sys.executable, "-c", script % number]) as child:
+        stat = pathlib.Path(f"/proc/{child.pid}/stat")
+        deadline = time.monotonic() + 10
+        while b") Z " not in stat.read_bytes() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        started = process.start_time(child.pid)
+        assert b") Z " in stat.read_bytes() and process.alive(child.pid, started)
+        waiting.send(child.pid, started, signal.SIGKILL)
+        assert waiting.wait_end(child.pid, started, 5) and process.start_time(child.pid) is None
 
 
 def test_waiting_without_pidfd(monkeypatch: pytest.MonkeyPatch) -> None:
