@@ -10,7 +10,7 @@ import typing as t
 
 from ...model.container import ContainerSpec
 from ...model.errors import NexcageError
-from . import accounts, bundle, observe, records, resources
+from . import accounts, bundle, observe, powers, records, resources
 from .runtime import Runtime
 
 # Stands for an image that is not here yet: what depends on its files is checked once it is.
@@ -26,8 +26,10 @@ def refuse_impossible(places: records.Places, spec: ContainerSpec, image: t.Mapp
         image: The unpacked image; ``None`` for one that is still to be fetched, and for a bundle.
 
     Raises:
-        NexcageError: Naming the option that cannot be on this host.
+        NexcageError: Naming the option that cannot be on this host; ``E_PRIVILEGE`` where no container can.
     """
+    if os.geteuid() == 0:
+        powers.require("making a container")
     origin = bundle.source(spec, image) if image is not None or spec.get("bundle") is not None else _UNKNOWN
     if origin is _UNKNOWN:
         spec = ContainerSpec({name: value for name, value in spec.values.items() if name not in ("user", "groups")})

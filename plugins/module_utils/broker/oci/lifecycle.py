@@ -16,7 +16,7 @@ import typing as t
 from ...model.container import check_name
 from ...model.errors import NexcageError
 from .. import store
-from . import cgroup, cgroup_control, conmon, observe, process, records, removal, rootfs, staging, waiting
+from . import cgroup, cgroup_control, conmon, observe, powers, process, records, removal, rootfs, staging, waiting
 from .runtime import Runtime, message
 
 LOCK_TIMEOUT = 60.0  # seconds
@@ -28,11 +28,10 @@ def locked(places: records.Places, name: str, what: str) -> store.Lock:
     """The lock of one container's name.
 
     Raises:
-        NexcageError: ``E_INVALID`` for a name that is none, ``E_PRIVILEGE`` where the caller is not root.
+        NexcageError: ``E_INVALID`` for a name that is none, ``E_PRIVILEGE`` where the caller lacks root or what root can elsewhere.
     """
     check_name(name)
-    if os.geteuid() != 0:
-        raise NexcageError("E_PRIVILEGE", f"{what} {name}: root is needed to make and change containers")
+    powers.require(f"{what} {name}")
     since = observe.timestamp(time.time())
     return store.Lock(f"{places.locks}/{name}", LOCK_TIMEOUT, f"process {os.getpid()} ({what} {name}, since {since})", f"{places.containers}/{name}")
 
