@@ -130,9 +130,9 @@ from ansible_collections.nexcage.backends.plugins.module_utils.worker.once impor
 def main() -> None:
     """Spawn the worker first: it starts while the rest is imported."""
     compile_once()
-    from ansible_collections.nexcage.backends.plugins.module_utils.worker.spawn import Worker
+    from ansible_collections.nexcage.backends.plugins.module_utils.worker.spawn import ahead
 
-    worker = Worker()
+    worker = ahead()
     from ansible_collections.nexcage.backends.plugins.module_utils.manager.execute import execute
     from ansible_collections.nexcage.backends.plugins.module_utils.manager.run import run
 
