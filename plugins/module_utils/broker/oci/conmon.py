@@ -23,7 +23,8 @@ from . import cgroup_control, process, records, runtime
 
 TIMEOUT = 120.0  # seconds until the runtime must have made a container
 LOG_LIMIT = 64 << 20  # bytes; conmon starts the file anew beyond
-MARKER = "starting"
+MARKER = records.MARKER
+unfinished = records.unfinished
 
 
 def argv(places: records.Places, container: records.Container, tool: runtime.Runtime) -> list[str]:
@@ -45,11 +46,6 @@ def begin(places: records.Places, container: records.Container) -> None:
     for folder in (places.root, places.exits, f"{places.conmon}/{container.id}"):
         store.ensure_folder(folder)
     store.atomic_write(f"{places.conmon}/{container.id}/{MARKER}", b"", sync=False)
-
-
-def unfinished(places: records.Places, identifier: str) -> bool:
-    """Whether a run ended between :func:`begin` and the record of the processes."""
-    return os.path.exists(f"{places.conmon}/{identifier}/{MARKER}")
 
 
 def create(
@@ -100,7 +96,7 @@ def create(
 
 def _spawn(places: records.Places, container: records.Container, tool: runtime.Runtime, pipes: tuple[int, int]) -> subprocess.Popen[bytes]:
     cgroup_control.settle(container.record["cgroup"])
-    line = cgroup_control.supervised(argv(places, container, tool), container.record["cgroup"])
+    line = cgroup_control.supervised(argv(places, container, tool), container.record["cgroup"], container.record)
     environment = {**runtime.ENVIRONMENT, "_OCI_SYNCPIPE": str(pipes[0]), "_OCI_STARTPIPE": str(pipes[1])}
     return subprocess.Popen(  # pylint: disable=ansible-bad-function
         line,
