@@ -48,7 +48,9 @@ options:
     type: str
   bundle:
     description:
-      - The absolute path of a folder on the host with a C(rootfs) to create the container from, instead of O(image).
+      - The absolute path of a folder on the host to create the container from, instead of O(image).
+      - It holds a C(config.json) of the OCI runtime specification, and the root file system that this names.
+      - Only root may be able to change it.
       - The folder stays as it is. The container gets a writable layer of its own.
     type: str
   pull:
@@ -156,7 +158,7 @@ options:
     type: str
   cpus:
     description:
-      - The most CPU time, in CPUs, such as V(1.5).
+      - The most CPU time, in CPUs, such as V(1.5). V(0) and V(-1) are unlimited.
       - Changes live.
     type: str
   cpu_shares:
@@ -261,7 +263,8 @@ options:
       - V(running) - it has run for a second.
       - V(exited) - its process has ended. RV(container.exit_code) says how.
       - C(port:NUMBER) - something answers on that TCP port of the host. Needs O(network_mode=host).
-      - A condition that can no longer come true is an error at once.
+      - A condition that can no longer come true is an error at once, and one that O(state) rules out is refused
+        before anything changes.
     type: str
   timeout:
     description: Seconds for each step, for the wait condition, and for another run that holds the same container.

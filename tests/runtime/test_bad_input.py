@@ -65,7 +65,8 @@ VALUES: list[tuple[str, dict[str, t.Any], str, object]] = [
     ("little memory", {"memory": "1k"}, "memory", "1k"),
     ("swap below memory", {"memory": "64m", "memory_swap": "32m"}, "memory_swap", "32 MiB"),
     ("swap alone", {"memory_swap": "32m"}, "memory_swap", "32 MiB"),
-    ("no CPU", {"cpus": "0"}, "cpus", "0"),
+    ("little CPU", {"cpus": "0.001"}, "cpus", "0.001"),
+    ("an empty image", {"image": ""}, "image", ""),
     ("words for CPUs", {"cpus": "many"}, "cpus", "many"),
     ("CPUs that do not exist", {"cpuset_cpus": "0,900"}, "cpuset_cpus", "0,900"),
     ("a memory node that does not exist", {"cpuset_mems": "63"}, "cpuset_mems", "63"),
@@ -106,6 +107,7 @@ VALUES: list[tuple[str, dict[str, t.Any], str, object]] = [
     ("a long stop time-out", {"stop_timeout": 999999}, "stop_timeout", 999999),
     ("no time", {"timeout": 0}, "timeout", 0),
     ("a missing seccomp profile", {"seccomp_profile": "/does/not/exist"}, "seccomp_profile", "/does/not/exist"),
+    ("a seccomp profile that is none", {"seccomp_profile": "/etc/passwd"}, "seccomp_profile", "/etc/passwd"),
     ("a reserved annotation", {"annotations": {"run.oci.hooks": "x"}}, "annotations", "run.oci.hooks"),
     ("an unknown wait condition", {"wait": "ready"}, "wait", "ready"),
     ("a port that is none", {"wait": "port:99999"}, "wait", "port:99999"),
@@ -290,6 +292,24 @@ def test_a_running_container_survives_bad_input(host: Host, backend: str, option
     result = refused(host, option, None, "E_IMAGE" if option == "image" else "E_INVALID", backend=backend, **{"image": host.image, **parameters})
     assert result and host.one("bad") == made
     host.converge("bad", state="absent", force_kill=True)
+
+
+def test_less_memory_than_is_used(host: Host, backend: str) -> None:
+    made = host.start("bad", backend, memory="64m", pids_limit=70, tmpfs=["/scratch"])["container"]
+    modules.works("nexcage_container_exec", name="bad", argv=["/bin/sh", "-c", "head -c 40000000 /dev/zero > /scratch/x"])
+    result = modules.fails("nexcage_container", name="bad", memory="8m", pids_limit=60)
+    assert result["error"]["option"] == "memory" and not result["changed"] and result["error"]["details"]["failed"] == "update"
+    assert host.one("bad") == made  # none of the limits
+    assert host.converge("bad", memory="80m", pids_limit=60).actions == ["update"]
+    host.converge("bad", state="absent", force_kill=True)
+
+
+def test_a_value_that_an_older_one_rules_out(host: Host) -> None:
+    host.start("bad", "crun", state="present", memory="64m", memory_swap="128m")
+    told = refused(host, "memory_swap", "128 MiB", image=None, memory="256m")
+    assert "was given memory_swap before" in told
+    assert host.converge("bad", state="present", memory="256m", memory_swap="-1").actions == ["update"]
+    host.converge("bad", state="absent")
 
 
 def test_a_replacement_that_fails_leaves_the_old_one_running(host: Host, backend: str) -> None:

@@ -50,7 +50,7 @@ class Option(t.NamedTuple):
     live: bool = False
     sensitive: bool = False
     no_log: bool | None = None
-    show: t.Callable[[t.Any], str] | None = None
+    show: t.Callable[[t.Any], object] | None = None
     backends: tuple[str, ...] = OCI
 
 
@@ -79,7 +79,7 @@ LIVE: dict[str, t.Any] = {"live": True}
 
 OPTIONS: tuple[Option, ...] = (
     # what the container is
-    _option("image", "str", values.text),
+    _option("image", "str", values.reference),
     _option("bundle", "str", values.absolute_path),
     _option("command", "raw", values.argument_vector, "process"),
     _option("entrypoint", "raw", values.argument_vector, "process"),
@@ -96,7 +96,7 @@ OPTIONS: tuple[Option, ...] = (
     _option("cpu_shares", "int", values.whole(2, 262144), "resources", **LIVE),
     _option("cpuset_cpus", "str", values.cpu_set, "resources", **LIVE),
     _option("cpuset_mems", "str", values.cpu_set, "resources", **LIVE),
-    _option("pids_limit", "int", values.pids_limit, "resources", **LIVE),
+    _option("pids_limit", "int", values.pids_limit, "resources", live=True, show=values.show_count),
     _list("ulimits", values.ulimits, "resources", aliases=("ulimit",), effective={}),
     _list("cap_add", values.capability_set, "security", aliases=("capabilities",), effective=[]),
     _list("cap_drop", values.capability_set, "security", effective=[]),
@@ -246,5 +246,10 @@ def complete(desired: ContainerSpec, recorded: ContainerSpec) -> ContainerSpec:
         if given in desired.values and other not in desired.values and other in kept:
             kept[other] = {name: value for name, value in kept[other].items() if name not in desired.values[given]}
     merged = desired.over(ContainerSpec(kept))
-    _check_together(merged.values)
+    try:
+        _check_together(merged.values)
+    except NexcageError as error:
+        if error.option not in desired.values:
+            error.remedy = f"the container was given {error.option} before: give it here too, with a value that fits"
+        raise
     return merged

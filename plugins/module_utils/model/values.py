@@ -68,13 +68,15 @@ def memory(option: str, value: object) -> int:
 
 
 def cpus(option: str, value: object) -> int:
-    """The CFS quota in microseconds per 100 ms from a number of CPUs such as ``1.5``."""
+    """The CFS quota in microseconds per 100 ms from a number of CPUs such as ``1.5``; 0 and -1 are unlimited, as in podman."""
+    if str(value).strip() in ("0", "-1", "unlimited"):
+        return UNLIMITED
     try:
         quota = round(float(str(value)) * CPU_PERIOD)
     except (ValueError, OverflowError):
         quota = 0
     if not 1000 <= quota <= 1024 * CPU_PERIOD:  # the kernel refuses a quota below 1 ms
-        raise invalid(option, value, "not a number of CPUs", "write a number from 0.01 to 1024, such as 1.5")
+        raise invalid(option, value, "not a number of CPUs", "write a number from 0.01 to 1024, such as 1.5, or -1 for no limit")
     return quota
 
 
@@ -125,7 +127,7 @@ def signal_number(option: str, value: object) -> int:
     text = str(value).strip().upper()
     if text.startswith("SIG"):
         text = text[3:]
-    number = int(text) if text.isdigit() else SIGNALS.get(text, 0)
+    number = int(text) if text.isascii() and text.isdigit() else SIGNALS.get(text, 0)
     match = re.fullmatch(r"(RTMIN|RTMAX)(?:([+-])(\d{1,2}))?", text)
     if match is not None:
         number = REAL_TIME[match.group(1)] + int((match.group(2) or "+") + (match.group(3) or "0"))
@@ -144,6 +146,13 @@ def text(option: str, value: object) -> str:
     if not str(value).isascii() and any("\ud800" <= character <= "\udfff" for character in str(value)):
         raise invalid(option, ascii(value), "is not valid Unicode text", "encode the bytes, such as with the filter b64encode")
     return str(value)
+
+
+def reference(option: str, value: object) -> str:
+    """Text that is not empty."""
+    if value == "":
+        raise invalid(option, value, "is empty", "name an image, or leave the option out")
+    return text(option, value)
 
 
 def absolute_path(option: str, value: object) -> str:
@@ -310,6 +319,13 @@ def show_size(number: int) -> str:
     return f"{number} B"
 
 
+def show_count(number: int) -> object:
+    """A number for a reader."""
+    return "unlimited" if number == UNLIMITED else number
+
+
 def show_cpus(quota: int) -> str:
     """A CFS quota for a reader: ``150000`` is ``1.5``."""
+    if quota == UNLIMITED:
+        return "unlimited"
     return f"{quota / CPU_PERIOD:g}"

@@ -97,7 +97,10 @@ def test_complete_keeps_what_is_not_given() -> None:
     assert options.complete(spec(secret_env={"A": "s"}), recorded).get("env") == {"B": "2"}
     with pytest.raises(NexcageError) as caught:
         options.complete(spec(memory="128m"), recorded)
-    assert caught.value.option == "memory_swap"
+    assert caught.value.option == "memory_swap" and "was given memory_swap before" in caught.value.remedy
+    with pytest.raises(NexcageError) as caught:
+        options.complete(spec(secret_env={"A": "1"}), spec(env={"B": "1"})) and options.complete(ContainerSpec({"memory_swap": 5}), spec(memory="64m"))
+    assert "before" not in caught.value.remedy
 
 
 def test_secrets_are_shown_nowhere() -> None:

@@ -150,7 +150,8 @@ def applied(made: Plan, wanted: Request, here: dict[str, t.Any] | None) -> dict[
             result = {**(found("created") or {}), "backend": wanted.backend, "spec": wanted.spec.over(recorded).values}
         elif action.kind == "update":
             assert result is not None
-            values = {**result["spec"], **{change.option: wanted.spec.get(change.option) or result["spec"][change.option] for change in action.changes}}
+            complete = wanted.spec.over(ContainerSpec(result["spec"]))
+            values = {**result["spec"], **{change.option: complete.get(change.option) for change in action.changes}}
             result = {**result, "spec": values, "observed": {}}
         elif action.kind == "delete":
             result = None

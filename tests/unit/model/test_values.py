@@ -47,16 +47,26 @@ def test_memory_refuses(value: object) -> None:
     assert refusal(values.memory, value).value == value
 
 
+def test_a_reference_is_not_empty() -> None:
+    assert refusal(values.reference, "").message == "is empty"
+    assert values.reference("image", "oci:/x") == "oci:/x"
+
+
+def test_text_that_is_no_unicode() -> None:
+    assert "Unicode" in refusal(values.text, "\udcff").message
+    assert values.text("env.A", "grün 😀") == "grün 😀"
+
+
 def test_too_little_memory() -> None:
     assert "at least 4m" in refusal(values.memory, "1m").remedy
 
 
-@pytest.mark.parametrize(("value", "expected"), [("1", 100000), ("0.5", 50000), (2.25, 225000), ("0.01", 1000), (1024, 102400000)])
+@pytest.mark.parametrize(("value", "expected"), [("1", 100000), ("0.5", 50000), (2.25, 225000), ("0.01", 1000), (1024, 102400000), ("0", -1), (-1, -1)])
 def test_cpus(value: object, expected: int) -> None:
     assert values.cpus("cpus", value) == expected
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "two", "nan", "inf", "1025", "0.001", ""])
+@pytest.mark.parametrize("value", ["-2", "two", "nan", "inf", "1025", "0.001", ""])
 def test_cpus_refuses(value: object) -> None:
     refusal(values.cpus, value)
 
@@ -200,7 +210,8 @@ def test_for_a_reader() -> None:
         "2 KiB",
         "1000 B",
     ]
-    assert values.show_cpus(150000) == "1.5"
+    assert values.show_cpus(150000) == "1.5" and values.show_cpus(-1) == "unlimited"
+    assert values.show_count(5) == 5 and values.show_count(-1) == "unlimited"
 
 
 @given(st.integers(4 << 20, 1 << 50))

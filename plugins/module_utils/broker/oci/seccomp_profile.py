@@ -27,6 +27,9 @@ _ARCHITECTURES = {  # machine of uname(2): (libseccomp's name, the profile's nam
 }
 _cache: dict[tuple[t.Any, ...], dict[str, t.Any]] = {}
 
+# runtime specification 1.1, config-linux.md, and the older name of KILL_THREAD
+_ACTIONS = frozenset(f"SCMP_ACT_{name}" for name in ("KILL", "KILL_PROCESS", "KILL_THREAD", "TRAP", "ERRNO", "TRACE", "ALLOW", "LOG", "NOTIFY"))
+
 
 def load(choice: str, capabilities: t.Sequence[str]) -> dict[str, t.Any] | None:
     """The runtime specification's ``linux.seccomp``, ``None`` for no filter.
@@ -52,7 +55,8 @@ def load(choice: str, capabilities: t.Sequence[str]) -> dict[str, t.Any] | None:
         try:
             _cache[key] = convert(store.read_json(path), capabilities, os.uname())
         except (NexcageError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise NexcageError("E_INVALID", f"not a seccomp profile: {error}", option="seccomp_profile", value=path) from error
+            words = error.message if isinstance(error, NexcageError) else f"it has no {error}" if isinstance(error, KeyError) else str(error)
+            raise NexcageError("E_INVALID", f"not a seccomp profile: {words}", option="seccomp_profile", value=path) from error
     return _cache[key]
 
 
@@ -92,6 +96,9 @@ def convert(profile: t.Mapping[str, t.Any], capabilities: t.Sequence[str], host:
     Raises:
         KeyError: Where a needed field is missing.
     """
+    for action in (profile["defaultAction"], *(rule["action"] for rule in profile.get("syscalls") or [])):
+        if action not in _ACTIONS:
+            raise ValueError(f"unknown action {action}")
     library_name, short_name = _ARCHITECTURES.get(host.machine, ("", host.machine))
     result: dict[str, t.Any] = {"defaultAction": profile["defaultAction"], "syscalls": []}
     if profile.get("defaultErrnoRet") is not None:

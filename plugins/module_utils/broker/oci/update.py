@@ -67,10 +67,14 @@ def _live(places: records.Places, tool: Runtime, container: records.Container, r
         for option in ("cpus", "pids_limit"):
             if changes.get(option, 1) <= 0:
                 _unlimit(places, tool, container, option)
-    except NexcageError:
+    except NexcageError as error:
         old = {option: value for option, value in before.items() if option in changes}
         with contextlib.suppress(NexcageError):  # some may have been set before one was refused
             _hand_over(places, tool, container, resources.render(old))
+        error.option = "memory" if "memory" in error.message and "memory" in changes else next(iter(changes))
+        if error.option == "memory":
+            error.value = changes["memory"]
+            error.remedy = "give more, as the container uses more than that now; or stop it first"
         raise
     found = cgroup.limits(group, kind, {**container.record["spec"], **changes})
     for option, value in changes.items():
