@@ -22,7 +22,8 @@ attributes:
   check_mode:
     support: partial
     details:
-      - The command is skipped in check mode. O(creates) and O(removes) are looked at.
+      - The command is skipped in check mode. O(creates) and O(removes) are looked at if the container runs.
+      - A container that is not there yet is no error then, as the task that makes it was only predicted, too.
   diff_mode:
     support: none
     details:
