@@ -15,6 +15,19 @@ _MOST_BYTES = 4 << 20
 _O_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+def working_folder(path: str) -> str:
+    """The folder that a process starts in, absolute; a relative one of an image is relative to its root.
+
+    Raises:
+        NexcageError: ``E_INVALID`` for a place in /proc: links there lead to the host's files as long as the runtime
+            still has some of them open (CVE-2024-21626).
+    """
+    folder = os.path.normpath("/" + path.lstrip("/"))
+    if (folder + "/").startswith("/proc/"):
+        raise NexcageError("E_INVALID", "a process cannot start in /proc", option="working_dir", value=path, remedy="choose another folder")
+    return folder
+
+
 class User(t.NamedTuple):
     """Who a process runs as: numbers, and the home folder where the files name one."""
 
@@ -81,8 +94,9 @@ def read_inside(root: str, path: str) -> str:
 
 
 def _entries(root: str, path: str, least: int) -> list[list[str]]:
-    lines = [line.split(":") for line in read_inside(root, path).splitlines()]
-    return [line for line in lines if len(line) >= least and line[2].isdigit()]
+    """The lines of an account file whose third field is a number; the container may have written anything there."""
+    lines = [line.split(":") for line in read_inside(root, path).split("\n")]
+    return [line for line in lines if len(line) >= least and _number(line[2])]
 
 
 def resolve(root: str, user: str, groups: t.Sequence[str]) -> User:
@@ -102,7 +116,7 @@ def resolve(root: str, user: str, groups: t.Sequence[str]) -> User:
     if found is None and not _number(name or "0"):
         raise NexcageError("E_INVALID", "the image's /etc/passwd has no such user", option="user", value=user, remedy="use a number, or another name")
     uid = int(found[2]) if found else int(name or "0")
-    gid = int(found[3]) if found and found[3].isdigit() else 0
+    gid = int(found[3]) if found and _number(found[3]) else 0
     table = _entries(root, "etc/group", 3)
     if group:
         gid = _group(table, group, "user", user)
@@ -113,7 +127,8 @@ def resolve(root: str, user: str, groups: t.Sequence[str]) -> User:
 
 
 def _number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and int(text) < 1 << 32
+    """Whether a text is the number of a user or group; the highest one stands for none (chown(2))."""
+    return len(text) <= 10 and text.isascii() and text.isdigit() and int(text) < (1 << 32) - 1
 
 
 def _lookup(table: list[list[str]], wanted: str) -> list[str] | None:

@@ -184,7 +184,7 @@ def _process(spec: ContainerSpec, secrets: t.Mapping[str, str], origin: Source, 
     process = dict(base)
     process["terminal"] = False
     process["args"] = arguments(spec, image, base.get("args") or [])
-    process["cwd"] = spec.get("working_dir") or image.get("WorkingDir") or base.get("cwd") or "/"
+    process["cwd"] = accounts.working_folder(spec.get("working_dir") or image.get("WorkingDir") or base.get("cwd") or "/")
     user = spec.get("user") if spec.get("user") is not None else image.get("User")
     home = None
     if origin.template is None or user is not None or spec.get("groups") is not None:
@@ -235,7 +235,7 @@ def arguments(spec: ContainerSpec, image: t.Mapping[str, t.Any], otherwise: t.Se
 def environment(spec: ContainerSpec, secrets: t.Mapping[str, str], image: t.Mapping[str, t.Any], base: t.Sequence[str], home: str | None) -> list[str]:
     """``NAME=value`` lines: defaults, then the image's, then the task's, then the secrets."""
     lines = [PATH, "container=oci", *base, *(image.get("Env") or [])]
-    merged = {name: value for name, _equals, value in (line.partition("=") for line in lines)}
+    merged = {name: value for name, _equals, value in (line.partition("=") for line in lines) if name}
     if home:
         merged.setdefault("HOME", home)
     merged.update(spec.get("env") or {})

@@ -98,7 +98,7 @@ def _specification(container: records.Container, request: t.Mapping[str, t.Any])
     else:
         who = accounts.User(int((base.get("user") or {}).get("uid", 0)), 0, [], None)
     if request.get("working_dir"):
-        specification["cwd"] = str(request["working_dir"])
+        specification["cwd"] = accounts.working_folder(str(request["working_dir"]))
     merged = {key: value for key, _equals, value in (line.partition("=") for line in base.get("env") or [])}
     if who.home and user is not None:
         merged["HOME"] = who.home

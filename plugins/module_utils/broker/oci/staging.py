@@ -92,15 +92,13 @@ def _record(places: records.Places, tool: Runtime, request: Request, plan: bundl
 
 
 def _image_signal(image: t.Mapping[str, t.Any]) -> int:
-    """The image's ``StopSignal``, a number or a name with or without ``SIG``; TERM where it has none."""
-    import signal
+    """The image's ``StopSignal``, a number or a name with or without ``SIG``; TERM where it has none, or names none."""
+    from ...model import values
 
-    text = str(image.get("StopSignal") or "TERM").upper()
-    if text.isdigit():
-        return int(text)
-    name, _plus, offset = text.replace("SIG", "", 1).partition("+")
-    base = getattr(signal, "SIG" + name, signal.SIGTERM)
-    return int(base) + (int(offset) if offset.isdigit() else 0)
+    try:
+        return values.signal_number("image", str(image.get("StopSignal") or "TERM")[:16])
+    except NexcageError:
+        return values.SIGNALS["TERM"]
 
 
 def _fill(places: records.Places, tool: Runtime, container: records.Container, config: dict[str, t.Any], files: dict[str, str], step: str) -> None:

@@ -53,6 +53,35 @@ def test_names_that_are_not_there(root: pathlib.Path, user: str, groups: list[st
     assert (caught.value.code, caught.value.option) == ("E_INVALID", option)
 
 
+@pytest.mark.parametrize("number", ["²", "9" * 20, "9" * 5000, "4294967295", "-1", ""])
+def test_what_a_container_writes_for_a_number(root: pathlib.Path, number: str) -> None:
+    with (root / "etc" / "passwd").open("a") as file:
+        file.write(f"\nnone:x:{number}:5::/:/bin/sh\ngroup:x:7:{number}::/:/bin/sh\n")
+    with (root / "etc" / "group").open("a") as file:
+        file.write(f"\nnone:x:{number}:\n")
+    assert accounts.resolve(str(root), "12345", []).uid == 12345
+    assert accounts.resolve(str(root), "group", [])[:2] == (7, 0)
+    for user in ("none", "0:none"):
+        with pytest.raises(NexcageError, match=r"no (such user|group)"):
+            accounts.resolve(str(root), user, [])
+
+
+def test_only_a_newline_ends_an_account(root: pathlib.Path) -> None:
+    with (root / "etc" / "passwd").open("a") as file:
+        file.write("\nguest:x:5:5:my name\u2028boss:x:0:0::/:\x0bchief:x:0:0::/::/:/bin/sh\n")
+    for user in ("boss", "chief"):
+        with pytest.raises(NexcageError):
+            accounts.resolve(str(root), user, [])
+
+
+def test_where_a_process_starts() -> None:
+    assert [accounts.working_folder(path) for path in ("/", "/a/../b", "srv", "../../etc", "//x", "/process")] == ["/", "/b", "/srv", "/etc", "/x", "/process"]
+    for path in ("/proc", "/proc/self/fd/7", "//proc/1/root", "/x/../proc/self/fd/8/../..", "proc/self"):
+        with pytest.raises(NexcageError, match=r"/proc") as caught:
+            accounts.working_folder(path)
+        assert caught.value.option == "working_dir"
+
+
 @pytest.mark.parametrize("target", ["../../secret", "/../secret", "../../../../../../../../secret", "/etc/../../secret"])
 def test_links_never_lead_out(root: pathlib.Path, target: str) -> None:
     (root / "etc" / "passwd").unlink()

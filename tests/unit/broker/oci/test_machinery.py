@@ -395,6 +395,8 @@ def test_logs_are_read_from_the_end(places: records.Places, monkeypatch: pytest.
 
 def test_a_signal_of_an_image() -> None:
     assert [staging._image_signal({"StopSignal": text}) for text in ("SIGQUIT", "INT", "9", "SIGRTMIN+3", "", None, "ODD")] == [3, 2, 9, 37, 15, 15, 15]
+    hostile = ("SIGRTMIN+99", "SIG_IGN", "9999", "0", "²", "9" * 5000)
+    assert {staging._image_signal({"StopSignal": text}) for text in hostile} == {15}
 
 
 def test_a_half_made_container_can_be_deleted(places: records.Places) -> None:
