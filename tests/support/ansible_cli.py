@@ -77,7 +77,9 @@ def run_playbook(home: pathlib.Path, file: pathlib.Path, *arguments: str, **vari
     results = home / f"results-{os.urandom(4).hex()}"
     settings = environment(home, ANSIBLE_CALLBACKS_ENABLED="nexcage_results", NEXCAGE_RESULTS=str(results), **variables)
     command = playbook_command(file, *arguments)
-    ended = subprocess.run(command, env=settings, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=TIMEOUT)
+    ended = subprocess.run(
+        command, env=settings, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=TIMEOUT, check=False
+    )
     lines = results.read_text().splitlines() if results.exists() else []
     return Outcome(ended.returncode, ended.stdout, [json.loads(line) for line in lines])
 
@@ -98,6 +100,7 @@ def adhoc(home: pathlib.Path, module: str, arguments: str, *options: str, **vari
     ended = subprocess.run(
         adhoc_command(module, arguments, *options),
         env=environment(home, **variables),
+        check=False,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
