@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -36,6 +37,7 @@ class Peer:
     def __init__(self, room: Room) -> None:
         self.room = room
         self.folder = room.folder / "podman"
+        self.before = self._traces()
         self.problem = self._prepare()
 
     def _prepare(self) -> str:
@@ -81,11 +83,23 @@ class Peer:
             values.update(image=IMAGE, command=COMMAND, memory="64m", env={"GREETING": "hello"}, network="none", stop_signal=9)
         return {"containers.podman.podman_container": values}
 
+    @staticmethod
+    def _traces() -> list[Path]:
+        """The empty folders that podman and crun make outside the room, the deepest first."""
+        groups = Path("/sys/fs/cgroup")
+        places = [Path("/run/crun"), *(path for depth in ("", "*/") for path in groups.glob(depth + "libpod_parent*"))]
+        return sorted((path for place in places if place.is_dir() for path in (place / "conmon", place) if path.is_dir()), reverse=True)
+
     def close(self) -> None:
-        """Remove its containers and images."""
+        """Remove its containers and images, and what it made outside the room."""
         if self.folder.exists() and shutil.which("podman"):
             subprocess.run(["podman", "rm", "--all", "--force", "--time", "0"], check=False, env=self.room.environment, stdout=subprocess.DEVNULL)
             subprocess.run(["podman", "rmi", "--all", "--force"], check=False, env=self.room.environment, stdout=subprocess.DEVNULL)
+        for path in self._traces():
+            if path in self.before:
+                continue
+            with contextlib.suppress(OSError):  # not empty: somebody else uses it by now
+                path.rmdir()
 
 
 def install_collection() -> None:

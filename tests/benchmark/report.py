@@ -195,7 +195,12 @@ class Report:
 
 def machine() -> str:
     """What it ran on."""
-    parts = [f"{os.cpu_count()} cores", f"Linux {platform.release()}", f"Python {platform.python_version()}", f"ansible-core {version('ansible-core')}"]
+    parts = [
+        f"{os.cpu_count()} cores",
+        f"Linux {platform.release().partition('-')[0]}",
+        f"Python {platform.python_version()}",
+        f"ansible-core {version('ansible-core')}",
+    ]
     for program in (*RUNTIMES, "conmon", "podman"):
         path = shutil.which(program)
         if path:
