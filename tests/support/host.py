@@ -195,7 +195,12 @@ def lives(pid: int) -> bool:
 
 
 def process_of(container: t.Mapping[str, t.Any]) -> Process:
-    return Process(int(container["pid"]))
+    """The container's first process, once it is the container's own program: runtimes return a moment earlier."""
+    found = Process(int(container["pid"]))
+    deadline = time.monotonic() + 2
+    while any(name in found.link("exe") for name in RUNTIMES) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    return found
 
 
 def bundle_config(container: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
