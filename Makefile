@@ -80,11 +80,11 @@ HOST_STAGES := $(call tests_in,adversarial) $(call tests_in,conformance) $(call 
   $(if $(wildcard extensions/molecule/*/molecule.yml),molecule) $(if $(wildcard playbooks/demo.yml),demo-stage)
 OTHER_STAGES := unit lint unit-oldest sanity unit-newest sanity-newest
 
-.PHONY: test unit unit-newest unit-oldest adversarial conformance runtime integration integration-newest molecule demo-stage sanity sanity-newest
+.PHONY: test unit unit-newest unit-oldest adversarial conformance runtime coverage integration integration-newest molecule demo-stage sanity sanity-newest
 test:
 	@echo "Setting up $(VENV) ..."
 	@$(MAKE) --jobs=2 setup
-	@$(VENV)/bin/python tools/run_stages.py $(REPORTS) "$(strip $(HOST_STAGES))" "$(strip $(OTHER_STAGES))"
+	@$(VENV)/bin/python tools/run_stages.py $(REPORTS) "$(strip $(HOST_STAGES))" "$(strip $(OTHER_STAGES))" -- coverage
 
 # $@ is the stage's name, and the name of its report.
 PYTEST = pytest --color=no --quiet --junit-xml=$(CURDIR)/$(REPORTS)/$@.xml -p no:cacheprovider
@@ -93,7 +93,7 @@ needs_root = if [ "$$(id -u)" != 0 ]; then echo "not run: needs root"; test -z "
 has_newest = if [ ! -x $(NEWEST)/bin/ansible ]; then echo "no newer Python here"; exit 0; fi
 
 unit: $(VENV)/.stamp-dev
-	@$(IN) $(PYTEST) --numprocesses=2 --cov --cov-report=term --cov-fail-under=95 tests/unit
+	@COVERAGE_FILE=$(REPORTS)/coverage.unit $(IN) $(PYTEST) --numprocesses=2 --cov --cov-report= tests/unit
 
 unit-newest: $(NEWEST)/.stamp
 	@$(has_newest); $(IN_NEWEST) $(PYTEST) --numprocesses=2 tests/unit
@@ -107,7 +107,12 @@ adversarial conformance: $(VENV)/.stamp-dev packages
 
 # Each of these tests has folders of its own. One that must have the machine for itself joins @pytest.mark.xdist_group("host").
 runtime: $(VENV)/.stamp-dev packages
-	@$(IN) $(HERE) $(PYTEST) --numprocesses=2 --dist=loadgroup tests/$@
+	@COVERAGE_FILE=$(REPORTS)/coverage.runtime $(IN) $(HERE) $(PYTEST) --numprocesses=2 --dist=loadgroup --cov --cov-report= tests/$@
+
+# What the unit tests and the tests on the real runtimes cover together: the engine is tested on real containers first.
+coverage: $(VENV)/.stamp-dev
+	@COVERAGE_FILE=$(REPORTS)/coverage $(IN) coverage combine --quiet --keep $(REPORTS)/coverage.unit $(REPORTS)/coverage.runtime
+	@COVERAGE_FILE=$(REPORTS)/coverage $(IN) coverage report --fail-under=95
 
 integration: $(VENV)/.stamp-dev packages
 	@$(needs_root); for playbook in tests/integration/*.yml; do echo "== $$playbook"; $(IN) $(HERE) ansible-playbook "$$playbook"; done

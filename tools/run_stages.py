@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs the stages of the test, two at a time, and ends with one line that counts what was tested.
 
-Usage: run_stages.py REPORTS "STAGE STAGE ..." "STAGE STAGE ..."
+Usage: run_stages.py REPORTS "STAGE STAGE ..." "STAGE STAGE ..." -- "STAGE ..."
 
-A stage is a target of the Makefile. Each of the quoted lists runs in its own order, beside the other. A stage's output
+A stage is a target of the Makefile. Each of the quoted lists runs in its own order, beside the other;
+those behind -- run when all others have ended. A stage's output
 goes to REPORTS/<stage>.log and is shown where the stage fails; one that fails does not stop the others.
 """
 
@@ -65,7 +66,7 @@ def run(stage: str, reports: pathlib.Path) -> Outcome:
 def main(arguments: list[str]) -> int:
     """Returns the exit status: 0 where every stage passed and at least one test ran."""
     reports = pathlib.Path(arguments[0])
-    for old in [*reports.glob("*.xml"), *reports.glob("*.log")]:
+    for old in [*reports.glob("*.xml"), *reports.glob("*.log"), *reports.glob("coverage*")]:
         old.unlink()
     begin = time.monotonic()
     outcomes: list[Outcome] = []
@@ -73,11 +74,14 @@ def main(arguments: list[str]) -> int:
     def work(stages: list[str]) -> None:
         outcomes.extend(run(stage, reports) for stage in stages)
 
-    threads = [threading.Thread(target=work, args=(stages.split(),)) for stages in arguments[1:]]
+    separator = arguments.index("--")
+    threads = [threading.Thread(target=work, args=(stages.split(),)) for stages in arguments[1:separator]]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    for stages in arguments[separator + 1 :]:
+        work(stages.split())
 
     for outcome in outcomes:
         if not outcome.passed:
