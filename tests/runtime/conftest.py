@@ -14,11 +14,13 @@ from ansible_collections.nexcage.backends.tests.support.host import RUNTIMES, Ho
 @pytest.fixture(scope="session")
 def session_host() -> t.Iterator[Host]:
     place = Host()
-    with modules.nexcage_root(place.root):  # the first run makes folders and fetches the image
-        place.start("warm", "crun", state="present")
-        place.converge("warm", state="absent")
-    yield place
-    place.remove()
+    try:
+        with modules.nexcage_root(place.root):  # the first run makes folders and fetches the image
+            place.start("warm", "crun", state="present")
+            place.converge("warm", state="absent")
+        yield place
+    finally:
+        place.remove()
 
 
 @pytest.fixture(scope="module")
