@@ -174,7 +174,7 @@ def test_ended_at_any_time(victim: Victim, number: signal.Signals) -> None:
     tasks = [{"state": "started", "image": image, "memory": memory} for image in (victim.host.image, victim.host.other_image) for memory in ("32m", "40m")]
     tasks += [{"state": "restarted"}, {"state": "stopped"}, {"state": "absent"}]
     victim.converge(**tasks[0])
-    for _round in range(6):
+    for _round in range(4):
         task = dice.choice(tasks)
         with victim.start(task) as process:
             time.sleep(dice.uniform(0.05, 0.6))
