@@ -5,31 +5,24 @@
 from __future__ import annotations
 
 import os
-import re
 import typing as t
 
 from ...model.errors import NexcageError
+from ...model.version import Range, Version, find_version
 from . import cgroup, cgroup_control, records, rootfs, seccomp_profile
 from .runtime import Runtime, call, message, program
 
-LEAST = {"crun": (1, 0, 0), "runc": (1, 0, 0), "conmon": (2, 0, 26)}  # conmon: start pipe and --full-attach
-_VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
+LEAST = {"conmon": ">=2.0.26"}  # start pipe and --full-attach; a runtime's range stands in its backend's manifest
 
 
-def parse_version(text: str) -> tuple[int, int, int] | None:
-    """The first version number in a program's own words, such as ``runc version 1.1.5+ds1``."""
-    found = _VERSION.search(text)
-    return (int(found[1]), int(found[2]), int(found[3] or 0)) if found else None
-
-
-def version(path: str) -> tuple[int, int, int]:
+def version(path: str) -> Version:
     """What ``--version`` of a program says.
 
     Raises:
         NexcageError: ``E_BINARY`` where it says nothing of the kind.
     """
     answer = call([path, "--version"], timeout=10)
-    found = parse_version(answer.output.decode("utf-8", "replace"))
+    found = find_version(answer.output.decode("utf-8", "replace"))
     if answer.code != 0 or found is None:
         raise NexcageError("E_BINARY", f"{path} --version tells no version: {message(answer.error)}", value=path)
     return found
@@ -43,13 +36,11 @@ def check(name: str) -> tuple[str, str]:
     """
     path = program(name)
     found = version(path)
-    text = ".".join(map(str, found))
     name = name.rpartition("/")[2]
-    least = LEAST.get(name)
-    if least is not None and found < least:
-        wanted = ".".join(map(str, least))
-        raise NexcageError("E_VERSION", f"{path} is version {text}", option=name, value=text, remedy=f"install {name} {wanted} or later")
-    return path, text
+    needed = LEAST.get(name)
+    if needed is not None and found not in Range(needed):
+        raise NexcageError("E_VERSION", f"{path} is version {found}", option=name, value=str(found), remedy=f"install {name} {needed}")
+    return path, str(found)
 
 
 def probe(places: records.Places, runtime: Runtime) -> dict[str, t.Any]:

@@ -210,13 +210,8 @@ def test_limits_that_contradict_each_other(tree: pathlib.Path, tmp_path: pathlib
 
 
 def test_versions(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (
-        features.parse_version("runc version 1.1.5+ds1") == (1, 1, 5)
-        and features.parse_version("crun version 1.21\n") == (1, 21, 0)
-        and features.parse_version("x") is None
-    )
     monkeypatch.setattr(runtime, "FOLDERS", (str(tmp_path),))
-    for name, script, code in (("runc", "echo runc version 0.9.1", "E_VERSION"), ("crun", "echo nothing", "E_BINARY"), ("conmon", "exit 1", "E_BINARY")):
+    for name, script, code in (("conmon", "echo conmon version 2.0.9", "E_VERSION"), ("crun", "echo nothing", "E_BINARY"), ("runc", "exit 1", "E_BINARY")):
         path = tmp_path / name
         path.write_text("#!/bin/sh\n" + script + "\n")
         path.chmod(0o755)
