@@ -103,16 +103,16 @@ unit-oldest: $(VENV)/pythons
 	"$$oldest" -I -B tools/import_modules.py
 
 adversarial conformance: $(VENV)/.stamp-dev packages
-	@$(IN) $(PYTEST) tests/$@
+	@COVERAGE_FILE=$(REPORTS)/coverage.$@ $(IN) $(PYTEST) --cov --cov-report= tests/$@
 
 # Each of these tests has folders of its own. One that must have the machine for itself joins @pytest.mark.xdist_group("host").
 runtime: $(VENV)/.stamp-dev packages
 	@COVERAGE_FILE=$(REPORTS)/coverage.runtime $(IN) $(HERE) $(PYTEST) --numprocesses=2 --dist=loadgroup --cov --cov-report= tests/$@
 
-# What the unit tests and the tests on the real runtimes cover together: the engine is tested on real containers first.
+# What the unit tests, the probes and the tests on the real runtimes cover together: the engine is tested on real containers first.
 coverage: $(VENV)/.stamp-dev
-	@COVERAGE_FILE=$(REPORTS)/coverage $(IN) coverage combine --quiet --keep $(REPORTS)/coverage.unit $(REPORTS)/coverage.runtime
-	@COVERAGE_FILE=$(REPORTS)/coverage $(IN) coverage report --fail-under=95
+	@COVERAGE_FILE=$(REPORTS)/combined $(IN) coverage combine --quiet --keep $(REPORTS)/coverage.*
+	@COVERAGE_FILE=$(REPORTS)/combined $(IN) coverage report --fail-under=95
 
 integration: $(VENV)/.stamp-dev packages
 	@$(needs_root); for playbook in tests/integration/*.yml; do echo "== $$playbook"; $(IN) $(HERE) ansible-playbook "$$playbook"; done

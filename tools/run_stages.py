@@ -66,7 +66,7 @@ def run(stage: str, reports: pathlib.Path) -> Outcome:
 def main(arguments: list[str]) -> int:
     """Returns the exit status: 0 where every stage passed and at least one test ran."""
     reports = pathlib.Path(arguments[0])
-    for old in [*reports.glob("*.xml"), *reports.glob("*.log"), *reports.glob("coverage*")]:
+    for old in [*reports.glob("*.xml"), *reports.glob("*.log"), *reports.glob("coverage*"), *reports.glob("combined")]:
         old.unlink()
     begin = time.monotonic()
     outcomes: list[Outcome] = []
