@@ -15,6 +15,25 @@ _MOST_BYTES = 4 << 20
 _O_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+def refuse_pipes(root: str) -> None:
+    """Refuse account files at which a runtime would wait or read for ever: runc reads them whenever it starts a process.
+
+    Raises:
+        NexcageError: ``E_INVALID`` naming the file.
+    """
+    for path in ("etc/passwd", "etc/group"):
+        try:
+            handle = open_inside(root, path)
+        except OSError:
+            continue
+        mode = os.fstat(handle).st_mode
+        os.close(handle)
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise NexcageError(
+                "E_INVALID", f"/{path} in the container is no file", option="name", remedy="use another image; recreate: true undoes what the container did"
+            )
+
+
 def working_folder(path: str) -> str:
     """The folder that a process starts in, absolute; a relative one of an image is relative to its root.
 
@@ -110,6 +129,7 @@ def resolve(root: str, user: str, groups: t.Sequence[str]) -> User:
     Raises:
         NexcageError: ``E_INVALID`` for a name that the files do not have.
     """
+    refuse_pipes(root)
     name, _colon, group = user.partition(":")
     accounts = _entries(root, "etc/passwd", 6)
     found = _lookup(accounts, name or "0")

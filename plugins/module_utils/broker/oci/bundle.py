@@ -190,7 +190,7 @@ def _process(spec: ContainerSpec, secrets: t.Mapping[str, str], origin: Source, 
     if origin.template is None or user is not None or spec.get("groups") is not None:
         who = accounts.resolve(origin.lower, str(user or ""), spec.get("groups") or [])
         process["user"] = {"uid": who.uid, "gid": who.gid, "additionalGids": who.groups, "umask": 0o022}
-        home = who.home
+        home = who.home or "/"
     process["env"] = environment(spec, secrets, image, base.get("env") or [], home)
     process["noNewPrivileges"] = bool(_choose(spec, "no_new_privileges", base.get("noNewPrivileges", False)))
     _privileges(process, spec, origin.template is None)
@@ -236,7 +236,7 @@ def environment(spec: ContainerSpec, secrets: t.Mapping[str, str], image: t.Mapp
     """``NAME=value`` lines: defaults, then the image's, then the task's, then the secrets."""
     lines = [PATH, "container=oci", *base, *(image.get("Env") or [])]
     merged = {name: value for name, _equals, value in (line.partition("=") for line in lines) if name}
-    if home:
+    if home is not None:  # a runtime would look for a missing one itself, in a file that the container may have made a pipe of
         merged.setdefault("HOME", home)
     merged.update(spec.get("env") or {})
     merged.update(secrets)

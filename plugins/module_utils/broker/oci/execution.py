@@ -96,6 +96,7 @@ def _specification(container: records.Container, request: t.Mapping[str, t.Any])
         added = bounds if who.uid == 0 else container.record["spec"].get("cap_add") or []
         specification["capabilities"] = privileges.process_sets(bounds, added, who.uid == 0)
     else:
+        accounts.refuse_pipes(container.folder + "/rootfs")
         who = accounts.User(int((base.get("user") or {}).get("uid", 0)), 0, [], None)
     if request.get("working_dir"):
         specification["cwd"] = accounts.working_folder(str(request["working_dir"]))

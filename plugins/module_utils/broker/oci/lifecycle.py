@@ -16,7 +16,7 @@ import typing as t
 from ...model.container import check_name
 from ...model.errors import NexcageError
 from .. import store
-from . import cgroup, cgroup_control, conmon, observe, powers, process, records, removal, rootfs, staging, waiting
+from . import accounts, cgroup, cgroup_control, conmon, observe, powers, process, records, removal, rootfs, staging, waiting
 from .runtime import Runtime, message
 
 LOCK_TIMEOUT = 60.0  # seconds
@@ -183,6 +183,7 @@ def _recreate(places: records.Places, tool: Runtime, container: records.Containe
     rootfs.remount(container.folder, container.record)
     store.checkpoint("start:mounted")
     try:
+        accounts.refuse_pipes(container.folder + "/rootfs")
         return conmon.create(places, container, tool)
     except BaseException:
         removal.sweep(container)

@@ -74,6 +74,18 @@ def test_only_a_newline_ends_an_account(root: pathlib.Path) -> None:
             accounts.resolve(str(root), user, [])
 
 
+@pytest.mark.parametrize("name", ["passwd", "group"])
+def test_a_pipe_in_place_of_accounts(root: pathlib.Path, name: str) -> None:
+    accounts.refuse_pipes(str(root))
+    (root / "etc" / name).unlink()
+    accounts.refuse_pipes(str(root))
+    os.mkfifo(root / "pipe")
+    (root / "etc" / name).symlink_to("../pipe")
+    for user in ("0", "12345", "app"):
+        with pytest.raises(NexcageError, match=f"/etc/{name} in the container is no file"):
+            accounts.resolve(str(root), user, [])
+
+
 def test_where_a_process_starts() -> None:
     assert [accounts.working_folder(path) for path in ("/", "/a/../b", "srv", "../../etc", "//x", "/process")] == ["/", "/b", "/srv", "/etc", "/x", "/process"]
     for path in ("/proc", "/proc/self/fd/7", "//proc/1/root", "/x/../proc/self/fd/8/../..", "proc/self"):
