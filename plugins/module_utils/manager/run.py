@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import typing as t
 
+from ..broker import store
 from ..model.config import Layout
 from ..model.errors import NexcageError
 from .dispatch import Session
@@ -27,17 +30,41 @@ def run(module: AnsibleModule, action: Action, worker: Worker | None = None) -> 
         action: From session and parameters to the result.
         worker: A worker that was spawned ahead.
     """
-    layout = Layout.for_user(os.geteuid(), os.environ)
+    _settle()
     timeout = float(module.params.get("timeout") or 120)
-    session = Session(layout, module.check_mode, timeout, worker)
+    warnings: list[str] = []
     try:
-        with session:
+        with Session(_layout(worker), module.check_mode, timeout, worker) as session:
+            warnings = session.warnings
             result = action(session, module.params)
-    except NexcageError as error:
-        for warning in session.warnings:
+    except (NexcageError, OSError) as problem:
+        error = problem if isinstance(problem, NexcageError) else store.failure(problem, "the system refused what this task needs")
+        for warning in warnings:
             module.warn(warning)
         extra = {key: error.details.pop(key) for key in ("changed", "plan", "rc", "stdout", "stderr") if key in error.details}
         module.fail_json(msg=str(error), error=error.as_dict(), **extra)
-    for warning in (*session.warnings, *result.pop("warnings", ())):
+    for warning in (*warnings, *result.pop("warnings", ())):
         module.warn(warning)
     module.exit_json(**result)
+
+
+def _layout(worker: Worker | None) -> Layout:
+    try:
+        return Layout.for_user(os.geteuid(), os.environ)
+    except NexcageError:
+        if worker is not None:
+            worker.close()
+        raise
+
+
+def _settle() -> None:
+    """Take back what a caller may have handed down and every program that we start would inherit.
+
+    With SIGCHLD ignored nobody learns how a child ended; blocked signals never reach a container; a mask of 0 makes
+    folders that everybody may change.
+    """
+    os.umask(0o022)
+    with contextlib.suppress(ValueError):  # only the first thread may
+        if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())

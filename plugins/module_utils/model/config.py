@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import typing as t
 
+from .errors import NexcageError
+
 PREFIX_VARIABLE = "NEXCAGE_ROOT"
 
 
@@ -25,9 +27,16 @@ class Layout(t.NamedTuple):
         ``NEXCAGE_ROOT`` in the environment puts all of root's folders below another root, as for a
         test or an image that is being built. Without the XDG variables their defaults hold (XDG
         Base Directory Specification); the runtime folder then is ``/run/user/<uid>``.
+
+        Raises:
+            NexcageError: ``E_INVALID`` for a prefix that is no absolute path.
         """
         if uid == 0 or environment.get(PREFIX_VARIABLE):
             prefix = environment.get(PREFIX_VARIABLE, "").rstrip("/")
+            if prefix and not prefix.startswith("/"):  # conmon and the runtimes run in other folders than we do
+                raise NexcageError(
+                    "E_INVALID", "not an absolute path", option=PREFIX_VARIABLE, value=prefix, remedy="set it to an absolute path, or not at all"
+                )
             return cls(
                 prefix + "/etc/nexcage",
                 prefix + "/var/lib/nexcage",

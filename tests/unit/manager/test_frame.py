@@ -8,6 +8,8 @@ import base64
 import json
 import os
 import pathlib
+import signal
+import types
 import typing as t
 
 import pytest
@@ -244,3 +246,27 @@ def test_host_key_of_another_run_wins(world: worlds.World, monkeypatch: pytest.M
     monkeypatch.setattr(os, "link", lost)
     assert key.host_key(world.layout, make=True) == b"o" * 32
     assert os.listdir(world.layout.state) == ["host.key"]
+
+
+def test_the_frame_answers_for_the_system_too(world: worlds.World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_session: object, _parameters: object) -> t.NoReturn:
+        raise OSError(30, "Read-only file system", "/var/lib/nexcage/x")
+
+    error = through(refuse)["error"]
+    assert (error["code"], error["value"]) == ("E_STATE", "/var/lib/nexcage/x") and "Read-only" in error["message"]
+    monkeypatch.setenv("NEXCAGE_ROOT", "relative")
+    closed: list[bool] = []
+    worker = types.SimpleNamespace(close=lambda: closed.append(True))
+    module = worlds.module({}, False)
+    with pytest.raises(SystemExit):
+        run.run(module, refuse, t.cast("t.Any", worker))
+    assert module.ended["error"]["option"] == "NEXCAGE_ROOT" and closed == [True]
+
+
+def test_a_child_that_nobody_would_hear_of(world: worlds.World) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        through(information.containers)
+        assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGCHLD, before)
