@@ -192,6 +192,15 @@ def mapping(option: str, value: object) -> dict[str, str]:
     return result
 
 
+def secret_mapping(option: str, value: object) -> dict[str, str]:
+    """As :func:`mapping`, with no value in an error: as Python writes it, Ansible would not know a secret again."""
+    try:
+        return mapping(option, value)
+    except NexcageError as error:
+        error.value = None
+        raise
+
+
 def capability_set(option: str, value: object) -> list[str]:
     """Sorted capability names without ``CAP_``; ``ALL`` stands for every one."""
     names = set()

@@ -242,3 +242,10 @@ def test_nothing_but_refusals(value: object) -> None:
             parse("option", value)
         except NexcageError as error:
             assert error.code == "E_INVALID"
+
+
+@pytest.mark.parametrize("value", ["hush\0", "hush\udcff", ["hush"], {"a": "hush"}, 1.25, True, None])
+def test_no_error_shows_a_secret(value: object) -> None:
+    with pytest.raises(NexcageError) as caught:
+        values.secret_mapping("secret_env", {"TOKEN": value})
+    assert caught.value.value is None and "hush" not in str(caught.value) and caught.value.option == "secret_env.TOKEN"
