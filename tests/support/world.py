@@ -26,6 +26,12 @@ IDENTIFIER = "0123456789abcdef"
 PLUGINS = {"crun-backend": crun, "runc-backend": runc}
 
 
+def record(name: str, backend: str) -> dict[str, t.Any]:
+    """The least that a record on disk holds."""
+    places = {"cgroup": "/nexcage/" + IDENTIFIER, "rootfs": {}, "runtime": backend.partition("-")[0]}
+    return {"schema_version": 1, "id": IDENTIFIER, "name": name, "backend": backend, **places, "stop_signal": 15, "stop_timeout": 10, "spec": {}}
+
+
 class World:
     """What exists, and what shall go wrong."""
 
@@ -54,7 +60,7 @@ class World:
             return
         os.makedirs(f"{folder}/{IDENTIFIER}", exist_ok=True)
         with open(f"{folder}/{IDENTIFIER}/record.json", "w", encoding="utf-8") as file:
-            json.dump({"schema_version": 1, "id": IDENTIFIER, "backend": self.containers[name]["backend"]}, file)
+            json.dump(record(name, self.containers[name]["backend"]), file)
         with open(folder + "/current", "w", encoding="utf-8") as file:
             file.write(IDENTIFIER)
 

@@ -45,7 +45,8 @@ def record(root: pathlib.Path, number: int) -> None:
     (folder / "current").write_text(identifier)
     (folder / identifier / "config.json").write_text("{}")
     facts = {"schema_version": 1, "name": f"web{number}", "id": identifier, "backend": "crun-backend", "runtime": "crun", "cgroup": f"/nexcage/{identifier}"}
-    (folder / identifier / "record.json").write_text(json.dumps({**facts, "image": "oci:/image:1", "spec": {"memory": 64 << 20}}))
+    ending = {"stop_signal": 15, "stop_timeout": 10, "rootfs": {}}
+    (folder / identifier / "record.json").write_text(json.dumps({**facts, **ending, "image": "oci:/image:1", "spec": {"memory": 64 << 20}}))
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ def foreign(world: worlds.World) -> None:
     folder = pathlib.Path(world.layout.state, "containers/web")
     (folder / worlds.IDENTIFIER).mkdir(parents=True)
     (folder / "current").write_text(worlds.IDENTIFIER)
-    (folder / worlds.IDENTIFIER / "record.json").write_text(json.dumps({"schema_version": 1, "id": worlds.IDENTIFIER, "backend": "other-backend"}))
+    (folder / worlds.IDENTIFIER / "record.json").write_text(json.dumps(worlds.record("web", "other-backend")))
 
 
 def test_a_container_whose_plugin_is_gone(world: worlds.World) -> None:

@@ -15,6 +15,18 @@ from ...model.errors import NexcageError
 from .. import store
 from . import process
 
+# What the engine relies on in every record, with its type
+_FIELDS: dict[str, t.Any] = {
+    "schema_version": int,
+    "name": str,
+    "backend": str,
+    "runtime": str,
+    "cgroup": str,
+    "rootfs": dict,
+    "stop_signal": int,
+    "stop_timeout": (int, float),
+    "spec": dict,
+}
 IDENTIFIER = re.compile(r"[0-9a-f]{16}")
 MARKER = "starting"
 
@@ -86,13 +98,20 @@ def read(places: Places, name: str, identifier: str) -> Container | None:
         record = None
     if not isinstance(record, dict) or record.get("id") != identifier:
         return None
-    if record.get("schema_version", 0) > SCHEMA_VERSION:
+    version = record.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
         raise NexcageError(
             "E_STATE",
-            f"{folder}/record.json has schema version {record['schema_version']}, this collection knows {SCHEMA_VERSION}",
+            f"{folder}/record.json has schema version {version}, this collection knows {SCHEMA_VERSION}",
             remedy="use the newer collection that wrote it",
         )
-    return Container(name, identifier, folder, record)
+    return Container(name, identifier, folder, record) if _whole(record, name, identifier) else None
+
+
+def _whole(record: t.Mapping[str, t.Any], name: str, identifier: str) -> bool:
+    """Whether a record can be relied on: processes are killed, and folders removed, by what it says."""
+    typed = all(isinstance(record.get(field), kind) for field, kind in _FIELDS.items())
+    return typed and record["name"] == name and identifier in record["cgroup"] and ".." not in record["cgroup"]
 
 
 def digest(config: t.Mapping[str, t.Any]) -> str:

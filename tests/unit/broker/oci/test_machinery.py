@@ -260,6 +260,26 @@ def test_a_record_of_a_later_version_is_left_alone(places: records.Places) -> No
         listing(places)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *((field, None) for field in ("schema_version", "backend", "runtime", "cgroup", "rootfs", "stop_signal", "stop_timeout", "spec")),
+        ("schema_version", "2"),
+        ("spec", []),
+        ("cgroup", "/"),
+        ("cgroup", f"/nexcage/{ID}/../.."),
+    ],
+)
+def test_a_record_that_cannot_be_relied_on_is_damaged(places: records.Places, monkeypatch: pytest.MonkeyPatch, field: str, value: object) -> None:
+    generation(places, **{field: value})
+    engine = OciEngine(places.layout, "crun-backend", "crun")
+    assert records.find(places, "web") is None and engine.listing(["web"])[0]["status"] == "incomplete"
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(lifecycle.powers, "require", lambda _what: None)
+    engine.delete("web")
+    assert engine.listing() == []
+
+
 def test_what_a_killed_run_left_is_healed(places: records.Places, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = generation(places)
     generation(places, identifier=OTHER, current=False)
