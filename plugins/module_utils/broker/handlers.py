@@ -78,9 +78,9 @@ class Workbench:
             self._engine = OciEngine(self.layout, self.plugin, self.runtime)
         return self._engine
 
-    def prepare(self) -> None:
-        """Import what the first call needs, while the worker is still busy."""
-        _ = self.engine
+    def prepare(self) -> OciEngine:
+        """Import and make what the first call needs, while the worker is still busy."""
+        return self.engine
 
     @property
     def images(self) -> ImageStore:
