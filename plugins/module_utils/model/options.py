@@ -11,10 +11,11 @@ from __future__ import annotations
 import typing as t
 
 from . import values
-from .container import ContainerSpec, check_name
+from .container import ContainerSpec, canonical_json, check_name
 from .errors import NexcageError
 
 OCI = ("crun", "runc")
+LARGEST = 128 << 10  # bytes of canonical JSON of all that a task says of one container
 STATES = ("absent", "present", "created", "started", "stopped", "paused", "restarted")
 STATE_ALIASES = {"created": "present"}
 
@@ -172,7 +173,17 @@ def container_spec(parameters: t.Mapping[str, t.Any], environment_files: t.Mappi
     if any(given.get(form) is not None for form in ("mounts", "volumes", "tmpfs")):
         canonical["mounts"] = values.mounts(*(given.get(form) or [] for form in ("mounts", "volumes", "tmpfs")))
     _check_together(canonical)
+    _check_size(canonical)
     return ContainerSpec(canonical)
+
+
+def _check_size(canonical: t.Mapping[str, t.Any]) -> None:
+    """All containers of a backend are listed in one answer, which has a limit."""
+    sizes = {name: len(canonical_json(value)) for name, value in canonical.items()}
+    if sum(sizes.values()) > LARGEST:
+        most = max(sizes, key=lambda name: sizes[name])
+        message = f"the options of a container may have {LARGEST >> 10} KiB together, and this one alone has {sizes[most] >> 10}"
+        raise NexcageError("E_INVALID", message, option=most, remedy="put what is large into a file, and mount that")
 
 
 def check_supported(parameters: t.Mapping[str, t.Any], backend: str) -> None:

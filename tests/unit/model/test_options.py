@@ -139,3 +139,11 @@ def test_an_option_that_a_backend_does_not_support(monkeypatch: pytest.MonkeyPat
 def test_argument_spec_has_no_empty_entries() -> None:
     for name, entry in options.argument_spec().items():
         assert None not in entry.values(), name
+
+
+def test_a_container_with_more_text_than_a_listing_holds() -> None:
+    given = {"name": "web", "labels": {"a": "x" * 100_000}, "env": {"A": "x" * 20_000}}
+    assert options.container_spec(given).get("env") == given["env"]
+    with pytest.raises(NexcageError) as caught:
+        options.container_spec({**given, "labels": {"a": "x" * 200_000}})
+    assert (caught.value.code, caught.value.option, caught.value.value) == ("E_INVALID", "labels", None) and "128 KiB" in caught.value.message
