@@ -5,9 +5,13 @@
 from __future__ import annotations
 
 import os
+import pathlib
+import shutil
+import threading
 import time
 
 import pytest
+from ansible_collections.nexcage.backends.plugins.module_utils.broker.oci import execution
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 from ansible_collections.nexcage.backends.tests.support.containers import Yard
 
@@ -33,3 +37,41 @@ def test_a_pipe_in_place_of_its_accounts_holds_nobody_up(yard: Yard) -> None:
 def test_without_accounts_home_is_the_root(yard: Yard) -> None:
     yard.run(user="12345")
     assert yard.shell("echo $HOME")[:2] == (0, "/\n")
+
+
+def test_a_command_in_a_container_that_is_paused_meanwhile_ends_in_time(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "KILL_PATIENCE", 0.5)
+    yard.run()
+    pausing = threading.Timer(0.5, yard.engine_for(yard.runtime).pause, ["web"])
+    pausing.start()
+    begin = time.monotonic()
+    answer = yard.engine.exec("web", {"argv": ["sleep", "60"], "timeout": 1})
+    pausing.join()
+    assert answer["timed_out"] and time.monotonic() - begin < 10
+    yard.engine.resume("web")
+    assert yard.status() == "running" and yard.shell("true")[0] == 0
+
+
+def test_a_command_where_the_runtime_has_lost_the_container(yard: Yard) -> None:
+    identifier = yard.run()
+    shutil.rmtree(f"{yard.layout.runtime}/oci/{yard.runtime}-backend/{identifier}")
+    with pytest.raises(NexcageError, match="lost its state") as caught:
+        yard.shell("true")
+    assert caught.value.remedy == "stop and start it"
+
+
+def test_strangers_among_the_containers(yard: Yard) -> None:
+    yard.run()
+    folder = pathlib.Path(yard.layout.state, "containers")
+    (folder / "file").write_text("")
+    for name in (".hidden", "no name"):
+        (folder / name).mkdir()
+    assert [entry["name"] for entry in yard.engine.listing()] == ["web"] and yard.engine.listing(["file"]) == []
+    (folder / "web" / "current").unlink()
+    (folder / "web" / "current").mkdir()
+    assert yard.status() == "incomplete"
+    yard.engine.delete("web")
+    assert sorted(os.listdir(folder)) == [".hidden", "file", "no name"]
+    (folder / "file").unlink()
+    for name in (".hidden", "no name"):
+        (folder / name).rmdir()

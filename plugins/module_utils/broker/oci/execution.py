@@ -24,6 +24,7 @@ from ...model.errors import NexcageError
 from .. import store
 from . import accounts, lifecycle, privileges, process, records, runtime, waiting
 
+KILL_PATIENCE = 5.0  # seconds for a killed command to be gone; a paused one only dies when its container goes on
 MOST_OUTPUT = 64 << 20  # bytes for each of stdout and stderr
 _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
 _STEP = 0.005  # seconds, only where the kernel has no pidfd
@@ -61,7 +62,10 @@ def run(places: records.Places, tool: runtime.Runtime, name: str, request: t.Map
         container = lifecycle.existing(places, name)
         status = lifecycle.situation(places, tool, container)
         if status != "running" or not os.path.isdir(f"{tool.root}/{container.id}"):
-            raise NexcageError("E_INVALID", f"the container is {status}, not running", option="name", value=name, remedy="start it first")
+            what, remedy = (f"the container is {status}, not running", "start it first")
+            if status == "running":
+                what, remedy = "the runtime has lost its state of this container, which still runs", "stop and start it"
+            raise NexcageError("E_INVALID", what, option="name", value=name, remedy=remedy)
         specification, uid = _specification(container, request)
         path = f"{places.conmon}/{container.id}/exec-{os.urandom(8).hex()}"
         store.write_json(path + ".json", specification, sync=False)
@@ -179,7 +183,8 @@ class _Conversation:
         except BaseException:
             if self._child.poll() is None:  # the command is still a child of the runtime, not of ours
                 waiting.kill_tree(self._child.pid)
-                self._child.wait()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._child.wait(KILL_PATIENCE)
             raise
 
     def _hold(self) -> Outcome:
@@ -188,7 +193,7 @@ class _Conversation:
             self._close(0)
         self._until(self._child.pid, self._child.poll)
         pid = int(store.read_bytes(self._pid_file) or b"0")
-        code = self._child.wait()
+        code = self._child.poll()
         if code != 0 or pid <= 0:
             self._drain()
             words = runtime.message(b"".join(self._parts[1] + self._parts[0]).decode("utf-8", "replace"))
@@ -203,7 +208,10 @@ class _Conversation:
         return Outcome(code if code is not None else 137, b"".join(self._parts[0]), b"".join(self._parts[1]), self._timed_out)
 
     def _until(self, pid: int, ended: t.Callable[[], int | None]) -> int | None:
-        """Serve the pipes until ``ended`` gives a code; past the deadline the process and its descendants are killed."""
+        """Serve the pipes until ``ended`` gives a code; past the deadline the process and its descendants are killed.
+
+        ``None`` where not even that ends it.
+        """
         descriptor = _open(pid)
         try:
             while True:
@@ -214,8 +222,11 @@ class _Conversation:
                 if left is not None and left <= 0 and not self._timed_out:
                     self._timed_out = True
                     waiting.kill_tree(pid)
-                    left = None
-                self._serve(descriptor, None if self._timed_out else left)
+                    self._deadline = time.monotonic() + KILL_PATIENCE
+                    left = KILL_PATIENCE
+                elif left is not None and left <= 0:
+                    return None
+                self._serve(descriptor, left)
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
@@ -303,7 +314,11 @@ def _nested(pid: int) -> bool:
 
 
 def _end(pid: int) -> None:
-    """Kill and reap an adopted process: unreaped, it would keep its container from ever ending."""
+    """Kill and reap an adopted process: unreaped, it would keep its container from ever ending.
+
+    One that does not die now is left to the first process of the host, which reaps it.
+    """
     waiting.kill_tree(pid)
+    waiting.wait_end(pid, process.start_time(pid), KILL_PATIENCE)
     with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, 0)
+        os.waitpid(pid, os.WNOHANG)

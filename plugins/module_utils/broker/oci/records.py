@@ -10,7 +10,7 @@ import re
 import typing as t
 
 from ...model.config import Layout
-from ...model.container import SCHEMA_VERSION, check_name
+from ...model.container import NAME_PATTERN, SCHEMA_VERSION, check_name
 from ...model.errors import NexcageError
 from .. import store
 from . import process
@@ -63,16 +63,20 @@ class Container(t.NamedTuple):
 
 
 def names(places: Places) -> list[str]:
-    """The names that have a folder, sorted; half-made ones too."""
+    """The names that have a folder, sorted; half-made ones too. What else lies there is none of ours."""
     try:
-        return sorted(os.listdir(places.containers))
+        entries = os.listdir(places.containers)
     except FileNotFoundError:
         return []
+    return sorted(name for name in entries if NAME_PATTERN.fullmatch(name) and os.path.isdir(f"{places.containers}/{name}"))
 
 
 def current_id(places: Places, name: str) -> str | None:
     """The id of the generation that counts, ``None`` where there is none."""
-    text = store.read_bytes(f"{places.containers}/{name}/current")
+    try:
+        text = store.read_bytes(f"{places.containers}/{name}/current")
+    except IsADirectoryError:
+        return None
     identifier = (text or b"").decode("ascii", "replace").strip()
     return identifier if IDENTIFIER.fullmatch(identifier) else None
 
@@ -81,7 +85,7 @@ def generations(places: Places, name: str) -> list[str]:
     """The ids of all generations on disk, sorted."""
     try:
         return sorted(entry for entry in os.listdir(f"{places.containers}/{name}") if IDENTIFIER.fullmatch(entry))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 

@@ -136,7 +136,7 @@ def heal(places: records.Places, name: str) -> records.Container | None:
     current = records.read(places, name, identifier) if identifier else None
     try:
         entries = os.listdir(base)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     for entry in entries:
         if current is not None and entry in ("current", current.id):
