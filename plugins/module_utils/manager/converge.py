@@ -76,7 +76,7 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
     options.check_supported(task.parameters, plugin.backend)
     holder = known or plugin
     found = observe.one(session, holder, task.name)
-    host_key = key.host_key(session.layout, make=not session.check_mode)
+    host_key = b"" if task.state == "absent" else key.host_key(session.layout, make=not session.check_mode)  # a damaged one hinders no removal
     if found is not None and task.state != "absent":
         found["damage"] = observe.damage(found, host_key)
     recorded = ContainerSpec((found or {}).get("spec") or {})

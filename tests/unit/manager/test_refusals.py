@@ -126,3 +126,10 @@ def test_a_container_that_nobody_can_read(world: worlds.World) -> None:
     world.containers["web"] = {"name": "web", "backend": "crun-backend", "status": "incomplete", "spec": {}}
     with world.session() as session:
         assert [entry["status"] for entry in observe.everything(session)] == ["incomplete"]
+
+
+def test_a_damaged_key_hinders_no_removal(world: worlds.World) -> None:
+    task(world, image="oci:/image")
+    pathlib.Path(world.layout.state, "host.key").write_bytes(b"short")
+    assert refused(world, image="oci:/image").code == "E_STATE"
+    assert task(world, state="absent")["changed"] and not world.containers
