@@ -70,7 +70,8 @@ def atomic_write(path: str, data: bytes, mode: int = 0o600, sync: bool = True) -
             os.close(descriptor)
         os.rename(temporary, path)
     except OSError as error:
-        remove(temporary)
+        with contextlib.suppress(NexcageError):
+            remove(temporary)
         raise failure(error, f"{path} cannot be written") from error
 
 
@@ -90,9 +91,17 @@ def sync_folder(path: str) -> None:
 
 
 def remove(path: str) -> None:
-    """Remove a file; one that is not there is fine."""
-    with contextlib.suppress(FileNotFoundError):
+    """Remove a file; one that is not there is fine.
+
+    Raises:
+        NexcageError: ``E_STATE`` where it stays.
+    """
+    try:
         os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise failure(error, f"{path} cannot be removed") from error
 
 
 def read_bytes(path: str) -> bytes | None:
@@ -186,8 +195,9 @@ class Lock:
             os.close(descriptor)
             return False
         self._descriptor = descriptor
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, self.holder.encode("utf-8", "replace"), 0)
+        with contextlib.suppress(OSError):  # on a full disk, which a removal may be about to empty, nobody is told who holds it
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, self.holder.encode("utf-8", "replace"), 0)
         return True
 
     def __exit__(self, *_exception: object) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 
 import pytest
+from ansible_collections.nexcage.backends.plugins.module_utils.broker import store
 from ansible_collections.nexcage.backends.plugins.module_utils.broker.oci import execution
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 from ansible_collections.nexcage.backends.tests.support.containers import Yard
@@ -75,3 +76,15 @@ def test_strangers_among_the_containers(yard: Yard) -> None:
     (folder / "file").unlink()
     for name in (".hidden", "no name"):
         (folder / name).rmdir()
+
+
+def test_a_full_disk_is_called_a_full_disk(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    yard.run()
+
+    def full(path: str, *_arguments: object, **_options: object) -> None:
+        raise NexcageError("E_SPACE", f"{path} cannot be written: No space left on device")
+
+    monkeypatch.setattr(store, "write_json", full)
+    with pytest.raises(NexcageError) as caught:
+        yard.engine.update("web", {"memory": 64 << 20})
+    assert (caught.value.code, caught.value.remedy) == ("E_SPACE", "free some space")

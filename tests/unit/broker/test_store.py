@@ -138,3 +138,27 @@ def test_the_kernel_frees_the_lock_of_a_killed_holder(tmp_path: pathlib.Path) ->
         holder.kill()
     with store.Lock(path, 1, "me"):
         pass
+
+
+def test_a_lock_needs_no_space(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_arguments: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with store.Lock(str(tmp_path / "lock"), 0.0, "me"), pytest.raises(NexcageError, match="still locked"), store.Lock(str(tmp_path / "lock"), 0.0, "you"):
+        pass
+
+
+def test_a_read_only_folder_is_said(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str, *_arguments: object) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(os, "unlink", refuse)
+    with pytest.raises(NexcageError, match=r"file cannot be written: Read-only") as caught:
+        store.atomic_write(str(tmp_path / "file"), b"")
+    assert caught.value.code == "E_STATE"
+    with pytest.raises(NexcageError, match=r"file cannot be removed: Read-only"):
+        store.remove(str(tmp_path / "file"))
+    with pytest.raises(NexcageError, match=r"file cannot be removed: Read-only"):
+        store.remove(str(tmp_path / "file"))

@@ -71,6 +71,8 @@ def _live(places: records.Places, tool: Runtime, container: records.Container, r
         old = {option: value for option, value in before.items() if option in changes}
         with contextlib.suppress(NexcageError):  # some may have been set before one was refused
             _hand_over(places, tool, container, resources.render(old))
+        if error.code != "E_RUNTIME":
+            raise
         error.option = "memory" if "memory" in error.message and "memory" in changes else next(iter(changes))
         if error.option == "memory":
             error.value = changes["memory"]
