@@ -261,7 +261,8 @@ def foreign(host: Host) -> t.Iterator[str]:
     generation = folder / ("a" * 16)
     generation.mkdir(parents=True)
     (folder / "current").write_text("a" * 16 + "\n")
-    record = {"schema_version": 1, "id": "a" * 16, "name": "bad", "backend": "other-backend", "spec": {}, "cgroup": "/x"}
+    facts = {"schema_version": 1, "id": "a" * 16, "name": "bad", "backend": "other-backend", "spec": {}, "cgroup": "/nexcage/" + "a" * 16}
+    record = {**facts, "runtime": "other", "rootfs": {}, "stop_signal": 15, "stop_timeout": 10}
     (generation / "record.json").write_text(json.dumps(record))
     yield "bad"
     shutil.rmtree(folder)
