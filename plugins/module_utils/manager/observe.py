@@ -30,6 +30,10 @@ class Wait(t.NamedTuple):
     kind: str
     port: int = 0
 
+    def __str__(self) -> str:
+        """As the task writes it."""
+        return f"port:{self.port}" if self.port else self.kind
+
 
 def owner(layout: Layout, name: str) -> str | None:
     """Full name of the plugin that holds the container of that name, ``None`` where there is none."""
@@ -170,16 +174,24 @@ def wait(session: Session, plugin: registry.Plugin, name: str, condition: Wait |
         if condition is None or _holds(condition, found, age if started else SETTLED, name):
             return found
         if age >= timeout:
-            state = found["status"] if found else "absent"
-            raise NexcageError(
-                "E_TIMEOUT",
-                f"{name} is {state} and not {condition.kind} after {timeout:g} s",
-                option="wait",
-                value=condition.kind,
-                remedy="raise timeout, or read the log of the container",
-            )
+            waited = f"{_lacking(condition, found, name)} after {timeout:g} s"
+            raise NexcageError("E_TIMEOUT", waited, option="wait", value=str(condition), remedy="raise timeout, or read the log of the container" + _log(found))
         time.sleep(min(pause, max(0.0, timeout - age)))
         pause = min(pause * 1.5, 0.25)
+
+
+def _lacking(condition: Wait, found: t.Mapping[str, t.Any] | None, name: str) -> str:
+    """What is still missing for the condition, as a clause."""
+    if condition.port:
+        return f"nothing answers on port {condition.port}"
+    state = found["status"] if found else "absent"
+    return f"{name} is {state} and has not ended" if condition.kind == "exited" else f"{name} is {state}, but not for {SETTLED:g} s yet"
+
+
+def _log(found: t.Mapping[str, t.Any] | None) -> str:
+    """Where the log is, as the end of a remedy; empty where there is none."""
+    path = (found or {}).get("backend_details", {}).get("log")
+    return f": {path}" if path else ""
 
 
 def _holds(condition: Wait, found: t.Mapping[str, t.Any] | None, age: float, name: str) -> bool:
@@ -194,8 +206,8 @@ def _holds(condition: Wait, found: t.Mapping[str, t.Any] | None, age: float, nam
             "E_RUNTIME",
             f"{name} is {status}" + (f" with exit code {code}" if code is not None else ""),
             option="wait",
-            value=condition.kind,
-            remedy="read the log of the container: " + str((found or {}).get("backend_details", {}).get("log", "")),
+            value=str(condition),
+            remedy="read the log of the container" + _log(found),
         )
     return age >= SETTLED if condition.kind == "running" else _listens(condition.port)
 

@@ -75,6 +75,16 @@ def test_observed_drift_is_put_right_with_recorded_value(world: worlds.World) ->
     assert world.containers["web"]["spec"]["pids_limit"] == 10
 
 
+def test_what_a_killed_run_left_is_cleared_away_though_nothing_changes(world: worlds.World) -> None:
+    task(world, image="oci:/image")
+    world.containers["web"]["backend_details"]["generation_leftovers"] = ["f" * 16]
+    assert not task(world, check=True)["changed"] and "heal" not in world.calls
+    healed = task(world)
+    assert not healed["changed"] and "heal" in world.calls and "generation_leftovers" not in healed["container"]["backend_details"]
+    task(world)
+    assert world.calls.count("heal") == 1
+
+
 def test_stop_pause_restart_remove(world: worlds.World) -> None:
     task(world, image="oci:/image")
     assert kinds(task(world, state="paused")) == ["pause"]
@@ -215,7 +225,26 @@ def test_wait_for_a_port(world: worlds.World, monkeypatch: pytest.MonkeyPatch) -
         assert task(world, image="oci:/image", network_mode="host", wait=f"port:{port}")["changed"]
     with pytest.raises(NexcageError) as caught:
         task(world, wait=f"port:{port}", timeout=1)
-    assert caught.value.code == "E_TIMEOUT"
+    error = caught.value
+    assert (error.code, error.value, error.message) == ("E_TIMEOUT", f"port:{port}", f"nothing answers on port {port} after 1 s")
+    assert error.remedy == "raise timeout, or read the log of the container: /log"
+
+
+def test_a_wait_that_takes_too_long_says_for_what(world: worlds.World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observe.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(observe, "SETTLED", 9.0)
+    for wait, missing in (("exited", "web is running and has not ended after 1 s"), ("running", "web is running, but not for 9 s yet after 1 s")):
+        with pytest.raises(NexcageError) as caught:
+            task(world, image="oci:/image", state="restarted", wait=wait, timeout=1)
+        error = caught.value
+        assert (error.code, error.value, error.message) == ("E_TIMEOUT", wait, missing) and str(error.remedy).endswith("/log")
+
+
+def test_a_port_of_what_has_ended(world: worlds.World) -> None:
+    world.exits_after = 0
+    with pytest.raises(NexcageError) as caught:
+        task(world, image="oci:/image", network_mode="host", wait="port:80", timeout=1)
+    assert (caught.value.value, caught.value.remedy) == ("port:80", "read the log of the container: /log")
 
 
 def test_auto_takes_the_best_that_works(world: worlds.World) -> None:
