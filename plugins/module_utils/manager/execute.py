@@ -23,7 +23,8 @@ def execute(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.
 
     Raises:
         NexcageError: ``E_NOT_FOUND`` without the container, ``E_INVALID`` where it does not run,
-            ``E_RUNTIME`` where the command ended with another code than 0, ``E_TIMEOUT``.
+            ``E_RUNTIME`` where the command ended with another code than 0, ``E_TIMEOUT``; these two with
+            ``changed``, as the command ran.
     """
     require_root("an OCI backend")
     name = check_name(parameters["name"])
@@ -106,7 +107,7 @@ def _result(outcome: t.Mapping[str, t.Any], parameters: t.Mapping[str, t.Any], p
             f"the command did not end within {process['timeout']} s and was killed",
             option="timeout",
             value=process["timeout"],
-            details=dict(texts),
+            details={"changed": True, **texts},
         )
     if outcome["rc"] != 0:
         raise NexcageError(
@@ -115,6 +116,6 @@ def _result(outcome: t.Mapping[str, t.Any], parameters: t.Mapping[str, t.Any], p
             option=_given(parameters),
             value=process["argv"][0],
             remedy="read stderr; set failed_when where this code is expected",
-            details={"rc": outcome["rc"], **texts},
+            details={"changed": True, "rc": outcome["rc"], **texts},
         )
     return {"changed": True, "rc": 0, **texts}

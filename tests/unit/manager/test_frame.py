@@ -62,8 +62,12 @@ def test_exec_fails_with_the_code(world: worlds.World) -> None:
     world.outcome.update(rc=3, stderr=said(b"no"))
     result = through(execute.execute, **EXEC)
     assert (result["failed"], result["rc"], result["stderr"], result["error"]["code"]) == (True, 3, "no", "E_RUNTIME")
+    assert result["changed"] is True and "changed" not in result["error"].get("details", {})  # it ran, as with ansible.builtin.command
     world.outcome.update(rc=137, timed_out=True)
-    assert through(execute.execute, **EXEC)["error"]["code"] == "E_TIMEOUT"
+    result = through(execute.execute, **EXEC)
+    assert (result["error"]["code"], result["changed"], result["stderr"]) == ("E_TIMEOUT", True, "no")
+    world.faults["exec"] = NexcageError("E_NOT_FOUND", "no such program", option="argv")
+    assert "changed" not in through(execute.execute, **EXEC)
 
 
 def test_exec_creates_and_removes(world: worlds.World) -> None:
