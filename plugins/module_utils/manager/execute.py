@@ -75,7 +75,7 @@ def _process(parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     user, folder = parameters.get("user"), parameters.get("working_dir")
     return {
         "argv": argv,
-        "env": values.mapping("env", parameters.get("env") or {}),
+        "env": values.environment("env", parameters.get("env") or {}),
         "secret_env": values.secret_mapping("secret_env", parameters.get("secret_env") or {}),
         "user": None if user is None else values.text("user", user),
         "working_dir": None if folder is None else values.absolute_path("working_dir", folder),

@@ -84,7 +84,7 @@ OPTIONS: tuple[Option, ...] = (
     _option("bundle", "str", values.absolute_path),
     _option("command", "raw", values.argument_vector, "process"),
     _option("entrypoint", "raw", values.argument_vector, "process"),
-    _option("env", "dict", values.mapping, "process", aliases=("environment",), effective={}),
+    _option("env", "dict", values.environment, "process", aliases=("environment",), effective={}),
     _option("secret_env", "dict", values.secret_mapping, "process", effective={}, sensitive=True, no_log=True),
     _option("working_dir", "str", values.absolute_path, "process", aliases=("workdir",)),
     _option("user", "str", values.text, "process"),

@@ -192,10 +192,25 @@ def mapping(option: str, value: object) -> dict[str, str]:
     return result
 
 
+def environment(option: str, value: object) -> dict[str, str]:
+    """As :func:`mapping`; a name has no white space, which no shell could name again."""
+    result = mapping(option, value)
+    for name in result:
+        if name.split() != [name]:
+            raise invalid(option, name, *variable_fault(name))
+    return result
+
+
+def variable_fault(name: str) -> tuple[str, str]:
+    """Message and remedy for the name of a variable with white space in it."""
+    exported = name.split()[:1] == ["export"]
+    return "the name of a variable has white space in it", "remove export" if exported else "use a name without white space"
+
+
 def secret_mapping(option: str, value: object) -> dict[str, str]:
-    """As :func:`mapping`, with no value in an error: as Python writes it, Ansible would not know a secret again."""
+    """As :func:`environment`, with no value in an error: as Python writes it, Ansible would not know a secret again."""
     try:
-        return mapping(option, value)
+        return environment(option, value)
     except NexcageError as error:
         error.value = None
         raise

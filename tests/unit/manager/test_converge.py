@@ -159,6 +159,23 @@ def test_env_files(world: worlds.World, tmp_path: pathlib.Path) -> None:
     assert world.containers["web"]["spec"]["env"] == {"A": "task", "B": "b=c"}
 
 
+def test_only_a_newline_ends_a_line_of_an_env_file(world: worlds.World, tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "env"
+    file.write_bytes("A=a\u2028b\r\nB=a\x0bb\x85\x1cc\rd\n \r\nC=\r\n D=last".encode())
+    task(world, image="oci:/image", env_file=[str(file)])
+    assert world.containers["web"]["spec"]["env"] == {"A": "a\u2028b", "B": "a\x0bb\x85\x1cc\rd", "C": "", "D": "last"}
+
+
+def test_an_env_file_for_a_shell(world: worlds.World, tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "env"
+    for line, remedy in (("export C=hush", "remove export"), ("A B=hush", "use a name without white space")):
+        file.write_text("A=1\n" + line)
+        with pytest.raises(NexcageError) as caught:
+            task(world, image="oci:/image", env_file=[str(file)])
+        error = caught.value
+        assert (error.code, error.value, error.remedy) == ("E_INVALID", str(file), remedy) and "line 2" in error.message and "hush" not in str(error)
+
+
 @pytest.mark.parametrize("content", [b"A\n", b"=x\n", b"\xff=1\n", b"A=\0\n"])
 def test_env_file_refused(world: worlds.World, tmp_path: pathlib.Path, content: bytes) -> None:
     file = tmp_path / "env"

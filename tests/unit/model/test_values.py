@@ -57,6 +57,17 @@ def test_text_that_is_no_unicode() -> None:
     assert values.text("env.A", "grün 😀") == "grün 😀"
 
 
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [("export C", "remove export"), ("export\tC", "remove export"), (" C", "white space"), ("C ", "white space"), ("a\u00a0b", "white space")],
+)
+def test_the_name_of_a_variable_has_no_white_space(name: str, remedy: str) -> None:
+    error = refusal(values.environment, {"A": "1", name: "2"})
+    assert error.value == name and "white space" in error.message and remedy in str(error.remedy)
+    assert refusal(values.secret_mapping, {name: "2"}).value is None
+    assert values.mapping("labels", {name: "2"}) == {name: "2"}  # a label may be called so
+
+
 def test_too_little_memory() -> None:
     assert "at least 4m" in refusal(values.memory, "1m").remedy
 
