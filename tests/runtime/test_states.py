@@ -381,6 +381,22 @@ def test_a_record_that_is_destroyed(host: Host, backend: str) -> None:
     assert host.clear() == []
 
 
+@pytest.mark.parametrize("state", ["started", "stopped", "paused"])
+def test_what_a_killed_run_left_is_gone_after_the_next_one(host: Host, backend: str, state: str) -> None:
+    made = host.start("web", backend, state=state)["container"]
+    folder = pathlib.Path(f"{host.layout.state}/containers/web")
+    other = "0123456789abcdef"
+    (folder / other).mkdir()
+    record = json.loads((folder / made["id"] / "record.json").read_text())
+    left = json.dumps({**record, "id": other, "cgroup": f"/nexcage/{other}"})
+    (folder / other / "record.json").write_text(left)
+    predicted = modules.works("nexcage_container", check=True, name="web", state=state)
+    assert not predicted["changed"] and (folder / other).exists()
+    healed = host.converge("web", state=state)
+    assert not healed["changed"] and healed["container"]["backend_details"]["generation_leftovers"] == []
+    assert not (folder / other).exists() and (healed["container"]["id"], healed["container"]["status"]) == (made["id"], made["status"])
+
+
 def test_two_runs_at_once(host: Host, backend: str) -> None:
     """The second waits for the first, and says whom it waited for."""
     from ansible_collections.nexcage.backends.plugins.module_utils.manager import observe

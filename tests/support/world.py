@@ -135,6 +135,10 @@ class Engine:
         record["spec"].update(changes)
         record["observed"] = {}
 
+    def heal(self, name: str) -> None:
+        self._call("heal")
+        self.world.containers[name]["backend_details"].pop("generation_leftovers", None)
+
     def delete(self, name: str) -> None:
         self._call("delete")
         del self.world.containers[name]

@@ -132,6 +132,7 @@ def write_handlers(bench: Workbench) -> Handlers:
         "oci.pause": lambda a: bench.engine.pause(a["name"]),
         "oci.resume": lambda a: bench.engine.resume(a["name"]),
         "oci.update": lambda a: bench.engine.update(a["name"], dict(bench.order(a["name"]).changes)),
+        "oci.heal": lambda a: bench.engine.heal(a["name"]),
         "oci.exec": lambda a: _exec(bench, a["name"]),
         "state.put": lambda a: _state(bench).put(a),
     }

@@ -111,7 +111,10 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
         return _result(session, task, steps, found)
     _apply(session, task, steps, plugin, holder)
     final = found
-    if steps.changed or task.wait:
+    left_over = not steps.changed and bool(((found or {}).get("backend_details") or {}).get("generation_leftovers"))
+    if left_over:  # every action heals by itself; a run without any does it here
+        session.heal(holder, task.name)
+    if steps.changed or task.wait or left_over:
         try:
             final = observe.wait(session, plugin, task.name, task.wait, task.timeout, steps.changed)
         except NexcageError as error:

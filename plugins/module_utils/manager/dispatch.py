@@ -98,6 +98,10 @@ class Session:
         """One read of the broker on the manager's own account, through the plugin's gate."""
         return self._gate(plugin, "info", []).call(call, params)
 
+    def heal(self, plugin: registry.Plugin, name: str) -> None:
+        """Clear away what a killed run left of a container, on the manager's own account; not in check mode."""
+        self._gate(plugin, "update", [name]).call("oci.heal", {"name": name})
+
     def outcome(self, plugin: registry.Plugin, name: str) -> dict[str, t.Any]:
         """What the last exec in a container ended with, whole: the plugin may have seen less of it."""
         return self._benches[plugin.name].outcomes[name]

@@ -66,7 +66,7 @@ CAPABILITIES: dict[str, Capability] = {
     "system_info": _never(CONTAINED),
     "system_metrics": _never(CONTAINED),
     "container_create": Capability(SCOPED, True, (*_IMAGE, "oci.check", "oci.create", "oci.replace")),
-    "container_start": Capability(SCOPED, True, ("oci.start", "oci.pause", "oci.resume", "oci.update")),
+    "container_start": Capability(SCOPED, True, ("oci.start", "oci.pause", "oci.resume", "oci.update", "oci.heal")),
     "container_stop": Capability(SCOPED, True, ("oci.stop", "oci.kill")),
     "container_delete": Capability(SCOPED, True, ("oci.delete", "oci.replace")),
     "container_exec": Capability(SCOPED, True, ("oci.exec", "oci.exists")),

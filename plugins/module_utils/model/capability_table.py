@@ -24,7 +24,7 @@ MEANINGS: dict[str, str] = {
     "system_info": "facts about the host; Ansible gathers them",
     "system_metrics": "figures about the host",
     "container_create": "create containers of this backend from the task's spec, fetch the task's images",
-    "container_start": "start, pause, resume containers of this backend, apply the limits the task changes",
+    "container_start": "start, pause, resume containers of this backend, apply the limits the task changes, clear away what a killed run left of them",
     "container_stop": "stop and signal containers of this backend",
     "container_delete": "delete containers of this backend; with `container_create`, replace them",
     "container_exec": "run the task's command in a container of this backend",

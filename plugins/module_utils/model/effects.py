@@ -149,6 +149,7 @@ EFFECTS: dict[str, Effect] = {
     "oci.pause": Effect(WRITE, _START, _NAME),
     "oci.resume": Effect(WRITE, _START, _NAME),
     "oci.update": Effect(WRITE, _START, _NAME),
+    "oci.heal": Effect(WRITE, _START, _NAME),
     "oci.exec": Effect(WRITE, (("container_exec",),), _NAME),
     "state.get": Effect(READ, _FREE, {"key": _container}),
     "state.put": Effect(WRITE, _FREE, {"key": _container, "value": _json}),

@@ -142,6 +142,9 @@ class FakeHost(Host):
     def _oci_update(self, name: str) -> None:
         self._container(name)
 
+    def _oci_heal(self, name: str) -> None:
+        self._container(name)
+
     def _oci_exec(self, name: str) -> t.Any:
         self._container(name, "running")
         return self.outcome

@@ -108,7 +108,8 @@ def test_what_a_container_sees(yard: Yard) -> None:
         ulimits={"nofile": [100, 200]},
     )
     out = yard.shell(
-        "hostname; pwd; id; echo $COLOUR $TOKEN $HOME; grep -o 'open files  *[0-9]*  *[0-9]*' /proc/1/limits; grep -E 'Seccomp:|NoNewPrivs|CapBnd' /proc/self/status; ls /dev/shm; touch /x"
+        "hostname; pwd; id; echo $COLOUR $TOKEN $HOME; grep -o 'open files  *[0-9]*  *[0-9]*' /proc/1/limits; "
+        "grep -E 'Seccomp:|NoNewPrivs|CapBnd' /proc/self/status; ls /dev/shm; touch /x"
     )
     assert out[1].splitlines() == [
         "box",

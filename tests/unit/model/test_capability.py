@@ -64,7 +64,7 @@ def test_both_tables_agree_on_what_a_name_gates() -> None:
 
 def test_the_calls_of_the_design() -> None:
     writes = {name for name, effect in EFFECTS.items() if effect.kind == capability.WRITE}
-    verbs = "create replace start stop kill delete pause resume update exec".split()
+    verbs = "create replace start stop kill delete pause resume update heal exec".split()
     assert writes == {"image.ensure", "state.put", *(f"oci.{verb}" for verb in verbs)}
     assert set(EFFECTS) - writes == {
         *("oci.list", "oci.info", "oci.logs", "oci.features", "oci.check", "oci.exists"),

@@ -126,6 +126,12 @@ class OciEngine:
 
         update.apply(self.places, self.runtime, name, changes)
 
+    def heal(self, name: str) -> None:
+        """Clear away what a killed run left of a container beside the generation that counts."""
+        from . import lifecycle
+
+        lifecycle.clear(self.places, name)
+
     def exec(self, name: str, process: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         """Run a command in a running container and return its exit code and output."""
         from . import execution

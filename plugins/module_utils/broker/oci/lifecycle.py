@@ -334,6 +334,16 @@ def delete(places: records.Places, name: str) -> None:
         removal.erase(f"{places.containers}/{name}")
 
 
+def clear(places: records.Places, name: str) -> None:
+    """Remove what a killed run left of a container; what counts stays as it is.
+
+    Raises:
+        NexcageError: ``E_NOT_FOUND``, ``E_OWNER``, ``E_STATE``.
+    """
+    with locked(places, name, "heal"):
+        existing(places, name)
+
+
 def pause(places: records.Places, tool: Runtime, name: str) -> None:
     """Freeze all processes of a running container; a paused one is left alone.
 

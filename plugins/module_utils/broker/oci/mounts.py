@@ -16,7 +16,7 @@ INIT_TARGET = "/dev/init"
 # podman's and docker's names for the same small program; it has to be static, as it runs on the image's files
 _INIT_PROGRAMS = ("catatonit", "tini-static", "docker-init", "tini", "dumb-init")
 _INIT_FOLDERS = (*runtime.FOLDERS, "/usr/libexec/catatonit")
-_FLAGS = {"ro", "rw", "nosuid", "suid", "nodev", "dev", "noexec", "exec", "relatime", "noatime", "sync"}
+_FLAGS = {"ro", "rw", "atime", "strictatime", "nosuid", "suid", "nodev", "dev", "noexec", "exec", "relatime", "noatime", "sync"}
 _BIND = _FLAGS | {"bind", "rbind", "private", "rprivate", "slave", "rslave", "shared", "rshared"}
 _RELABEL = {"z", "Z"}
 _TMPFS = _FLAGS

@@ -96,6 +96,8 @@ def judge(places: records.Places, container: records.Container, entry: t.Mapping
         return State(status, pid, problems, facts)
     if entry and entry.get("status") in LIVE and entry.get("pid"):
         status, pid = str(entry["status"]), int(entry["pid"])
+        if status == "running" and cgroup.frozen(container.record["cgroup"], kind):
+            status = "paused"  # crun still says running while the processes are being frozen
     else:
         survivor = survivors(container, facts, kind)
         if survivor:
