@@ -190,5 +190,13 @@ def _result(session: Session, task: Task, steps: Plan, found: t.Mapping[str, t.A
         "diff": steps.diff(),
         "container": record,
         "sandbox": session.sandbox,
-        "warnings": [*session.warnings, *((found or {}).get("problems") or [])],
+        "warnings": [*session.warnings, *((found or {}).get("problems") or []), *(() if session.check_mode else _ended(task, steps, found))],
     }
+
+
+def _ended(task: Task, steps: Plan, found: t.Mapping[str, t.Any] | None) -> t.Iterator[str]:
+    """What to say of a container that this run started and that has ended already, where nobody asked to wait for that."""
+    if task.wait is None and found is not None and found["status"] == "stopped" and any(action.kind == "start" for action in steps.actions):
+        code = found.get("exit_code")
+        how = "ended" if code is None else f"ended with exit code {code}"
+        yield f"{task.name} {how}; its log is {found['backend_details'].get('log')}; use wait: running to fail, or wait: exited for a job"

@@ -218,6 +218,15 @@ def test_wait_for_the_end(world: worlds.World) -> None:
     assert task(world, image="oci:/image", wait="exited")["container"]["exit_code"] == 3
 
 
+def test_a_container_that_ends_at_once(world: worlds.World) -> None:
+    world.exits_after = 1
+    assert task(world, check=True, image="oci:/image")["warnings"] == []
+    said = ["web ended with exit code 3; its log is /log; use wait: running to fail, or wait: exited for a job"]
+    assert task(world, image="oci:/image")["warnings"] == said
+    assert task(world, state="restarted")["warnings"] == said
+    assert task(world, state="stopped")["warnings"] == task(world, wait="exited")["warnings"] == []
+
+
 def test_wait_running(world: worlds.World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(observe, "SETTLED", 0.05)
     assert task(world, image="oci:/image", wait="running")["container"]["status"] == "running"
