@@ -77,7 +77,7 @@ def _process(parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         "argv": argv,
         "env": values.environment("env", parameters.get("env") or {}),
         "secret_env": values.secret_mapping("secret_env", parameters.get("secret_env") or {}),
-        "user": None if user is None else values.text("user", user),
+        "user": None if user is None else values.user("user", user),
         "working_dir": None if folder is None else values.absolute_path("working_dir", folder),
         "stdin": None if stdin is None else base64.b64encode(stdin.encode("utf-8", "surrogateescape")).decode("ascii"),
         "timeout": values.whole(1, 86400)("timeout", parameters["timeout"]),

@@ -87,7 +87,7 @@ OPTIONS: tuple[Option, ...] = (
     _option("env", "dict", values.environment, "process", aliases=("environment",), effective={}),
     _option("secret_env", "dict", values.secret_mapping, "process", effective={}, sensitive=True, no_log=True),
     _option("working_dir", "str", values.absolute_path, "process", aliases=("workdir",)),
-    _option("user", "str", values.text, "process"),
+    _option("user", "str", values.user, "process"),
     _list("groups", values.name_set, "process", aliases=("group_add",), effective=[]),
     _option("hostname", "str", values.hostname),
     _option("mounts", "list", values.text, "", elements="dict", suboptions=MOUNT_SUBOPTIONS, effective=[]),

@@ -149,9 +149,16 @@ def text(option: str, value: object) -> str:
 
 
 def reference(option: str, value: object) -> str:
-    """Text that is not empty."""
-    if value == "":
+    """Text that is more than white space."""
+    if isinstance(value, str) and not value.strip():
         raise invalid(option, value, "is empty", "name an image, or leave the option out")
+    return text(option, value)
+
+
+def user(option: str, value: object) -> str:
+    """Who a process runs as: text that is more than white space."""
+    if isinstance(value, str) and not value.strip():
+        raise invalid(option, value, "is empty", "name a user, or leave the option out")
     return text(option, value)
 
 
@@ -324,7 +331,7 @@ def hostname(option: str, value: object) -> str:
     name = text(option, value)
     labels = name.split(".")
     if len(name) > 64 or not all(re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?", label) for label in labels):
-        raise invalid(option, value, "not a host name", "use up to 64 letters, digits, '-' and '.'")
+        raise invalid(option, value, "not a host name", "use up to 64 letters, digits, '-' and '.', or leave the option out")
     return name
 
 

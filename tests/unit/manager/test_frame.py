@@ -88,6 +88,7 @@ def test_exec_creates_and_removes(world: worlds.World) -> None:
         ({"argv": None, "command": ""}, "command"),
         ({"env": {"A": True}}, "env.A"),
         ({"env": {"export A": "1"}}, "env"),
+        ({"user": ""}, "user"),
         ({"working_dir": "x"}, "working_dir"),
         ({"name": "-x"}, "name"),
     ],

@@ -48,8 +48,15 @@ def test_memory_refuses(value: object) -> None:
 
 
 def test_a_reference_is_not_empty() -> None:
-    assert refusal(values.reference, "").message == "is empty"
+    assert refusal(values.reference, "").message == refusal(values.reference, " ").message == "is empty"
     assert values.reference("image", "oci:/x") == "oci:/x"
+
+
+def test_a_user_is_not_empty() -> None:
+    for value in ("", " "):
+        assert refusal(values.user, value).remedy == "name a user, or leave the option out"
+    assert values.user("user", 0) == "0" and values.user("user", "www-data:adm") == "www-data:adm"
+    assert "leave the option out" in str(refusal(values.hostname, "").remedy)
 
 
 def test_text_that_is_no_unicode() -> None:
