@@ -307,8 +307,9 @@ def test_less_memory_than_is_used(host: Host, backend: str) -> None:
 
 def test_a_value_that_an_older_one_rules_out(host: Host) -> None:
     host.start("bad", "crun", state="present", memory="64m", memory_swap="128m")
-    told = refused(host, "memory_swap", "128 MiB", image=None, memory="256m")
-    assert "was given memory_swap before" in told
+    told = refused(host, "memory", "256 MiB", image=None, memory="256m")
+    assert "larger than the memory_swap of 128 MiB that this container has" in told and "give memory_swap too" in told
+    assert host.converge("bad", state="present", memory_swap="130m").actions == ["update"]
     assert host.converge("bad", state="present", memory="256m", memory_swap="-1").actions == ["update"]
     host.converge("bad", state="absent")
 

@@ -173,6 +173,8 @@ def container_spec(parameters: t.Mapping[str, t.Any], environment_files: t.Mappi
     if any(given.get(form) is not None for form in ("mounts", "volumes", "tmpfs")):
         canonical["mounts"] = values.mounts(*(given.get(form) or [] for form in ("mounts", "volumes", "tmpfs")))
     _check_together(canonical)
+    if "memory" in canonical:  # else it is for complete() to say, as the container may have one
+        _check_memory(canonical, canonical)
     _check_size(canonical)
     return ContainerSpec(canonical)
 
@@ -214,18 +216,24 @@ def _check_together(canonical: t.Mapping[str, t.Any]) -> None:
             value=canonical["bundle"],
             remedy="give image or bundle, not both",
         )
-    memory, swap = canonical.get("memory"), canonical.get("memory_swap")
-    if swap not in (None, values.UNLIMITED) and (memory is None or memory == values.UNLIMITED or swap < memory):
-        raise NexcageError(
-            "E_INVALID",
-            "memory_swap is the total of memory and swap, and needs a memory that is not larger",
-            option="memory_swap",
-            value=values.show_size(swap),
-            remedy="give memory too, and a memory_swap of at least that much",
-        )
     for name in canonical.get("env", {}):
         if name in canonical.get("secret_env", {}):
             raise NexcageError("E_INVALID", "given both open and secret", option="secret_env", value=name, remedy="give the variable once")
+
+
+def _check_memory(desired: t.Mapping[str, t.Any], merged: t.Mapping[str, t.Any]) -> None:
+    """Refuse a total of memory and swap that has no memory, or a larger one; one of the two may be recorded."""
+    memory, swap = merged.get("memory"), merged.get("memory_swap")
+    if swap in (None, values.UNLIMITED) or (memory not in (None, values.UNLIMITED) and memory <= swap):
+        return
+    option, remedy = "memory_swap", "give memory too, and a memory_swap of at least that much"
+    message = "memory_swap is the total of memory and swap, and needs a memory that is not larger"
+    if "memory" not in desired and memory is not None:
+        message = f"memory_swap {values.show_size(swap)} is smaller than the memory of {values.show_size(memory)} that this container has"
+    elif "memory_swap" not in desired and memory is not None:
+        option, remedy = "memory", "give memory_swap too"
+        message = f"memory {values.show_size(memory)} is larger than the memory_swap of {values.show_size(swap)} that this container has"
+    raise NexcageError("E_INVALID", message, option=option, value=values.show_size(merged[option]), remedy=remedy)
 
 
 def show(option: Option, value: t.Any) -> t.Any:
@@ -257,10 +265,5 @@ def complete(desired: ContainerSpec, recorded: ContainerSpec) -> ContainerSpec:
         if given in desired.values and other not in desired.values and other in kept:
             kept[other] = {name: value for name, value in kept[other].items() if name not in desired.values[given]}
     merged = desired.over(ContainerSpec(kept))
-    try:
-        _check_together(merged.values)
-    except NexcageError as error:
-        if error.option not in desired.values:
-            error.remedy = f"the container was given {error.option} before: give it here too, with a value that fits"
-        raise
+    _check_memory(desired.values, merged.values)
     return merged

@@ -57,6 +57,14 @@ def test_a_wait_that_cannot_come_true(world: worlds.World, parameters: dict[str,
     assert refused(world, image="oci:/image", **parameters).option == "wait"
 
 
+def test_swap_needs_a_memory_here_or_there(world: worlds.World) -> None:
+    assert refused(world, image="oci:/image", memory_swap="40m").option == "memory_swap"
+    task(world, image="oci:/image", memory="20m")
+    assert [action["action"] for action in task(world, memory_swap="40m")["plan"]] == ["update"]
+    assert not task(world, memory_swap="40m")["changed"]
+    assert refused(world, memory="80m").remedy == "give memory_swap too"
+
+
 def test_an_image_that_only_a_pull_would_bring(world: worlds.World) -> None:
     error = refused(world, image="oci:/image", pull="never")
     assert (error.code, error.option, error.value) == ("E_IMAGE", "image", "oci:/image")

@@ -72,7 +72,6 @@ def test_names(name: str) -> None:
     ("parameters", "option"),
     [
         ({"image": "oci:/x", "bundle": "/b"}, "bundle"),
-        ({"memory_swap": "64m"}, "memory_swap"),
         ({"memory": "64m", "memory_swap": "32m"}, "memory_swap"),
         ({"memory": "-1", "memory_swap": "32m"}, "memory_swap"),
         ({"env": {"A": "1"}, "secret_env": {"A": "2"}}, "secret_env"),
@@ -95,12 +94,35 @@ def test_complete_keeps_what_is_not_given() -> None:
     assert options.complete(spec(bundle="/b"), recorded).get("image") is None
     assert options.complete(spec(image="oci:/c"), spec(bundle="/b")).get("bundle") is None
     assert options.complete(spec(secret_env={"A": "s"}), recorded).get("env") == {"B": "2"}
+    assert options.complete(spec(secret_env={"A": "1"}), spec(env={"B": "1"})).get("env") == {"B": "1"}
+
+
+@pytest.mark.parametrize(
+    ("given", "recorded", "option", "message", "remedy"),
+    [
+        (
+            {"memory": "80m"},
+            {"memory": "20m", "memory_swap": "40m"},
+            "memory",
+            "memory 80 MiB is larger than the memory_swap of 40 MiB",
+            "give memory_swap too",
+        ),
+        ({"memory": "-1"}, {"memory": "20m", "memory_swap": "40m"}, "memory", "memory unlimited is larger than", "give memory_swap too"),
+        ({"memory_swap": "10m"}, {"memory": "20m"}, "memory_swap", "memory_swap 10 MiB is smaller than the memory of 20 MiB", "give memory too"),
+        ({"memory_swap": "10m"}, {}, "memory_swap", "needs a memory", "give memory too"),
+        ({"memory_swap": "10m"}, {"cpus": "1"}, "memory_swap", "needs a memory", "give memory too"),
+    ],
+)
+def test_swap_and_the_memory_that_a_container_has(given: dict[str, str], recorded: dict[str, str], option: str, message: str, remedy: str) -> None:
     with pytest.raises(NexcageError) as caught:
-        options.complete(spec(memory="128m"), recorded)
-    assert caught.value.option == "memory_swap" and "was given memory_swap before" in caught.value.remedy
-    with pytest.raises(NexcageError) as caught:
-        options.complete(spec(secret_env={"A": "1"}), spec(env={"B": "1"})) and options.complete(ContainerSpec({"memory_swap": 5}), spec(memory="64m"))
-    assert "before" not in caught.value.remedy
+        options.complete(spec(**given), spec(**recorded))
+    error = caught.value
+    assert (error.code, error.option) == ("E_INVALID", option) and message in error.message and remedy in str(error.remedy)
+
+
+def test_swap_alone_where_the_container_has_a_memory() -> None:
+    assert options.complete(spec(memory_swap="40m"), spec(memory="20m")).values == {"memory": 20 << 20, "memory_swap": 40 << 20}
+    assert options.complete(spec(memory="40m"), spec(memory="20m", memory_swap="40m")).get("memory") == 40 << 20
 
 
 def test_secrets_are_shown_nowhere() -> None:
