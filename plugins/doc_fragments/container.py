@@ -30,8 +30,8 @@ options:
       - V(absent) - there is no such container. A running one is stopped first, as O(force_kill) says.
       - V(present) and its alias V(created) - it exists with these options. A missing one is created but
         not started. Whether an existing one runs is left alone.
-      - V(started) - it exists with these options and runs.
-      - V(stopped) - it exists with these options and does not run.
+      - V(started) - it exists with these options and runs. A job, whose process has ended, is run again.
+      - V(stopped) - it exists with these options and does not run. The status of one that has never run is V(created).
       - V(paused) - it exists with these options, runs, and its processes are frozen.
       - V(restarted) - like V(started), and a container that ran before is stopped and started. This
         changes something in every run.
@@ -80,6 +80,8 @@ options:
   env:
     description:
       - Environment variables, added to those of the image.
+      - O(env) and O(env_file) together describe the environment. They replace what the container had from them before,
+        and are not merged with it.
       - A boolean is an error, because nobody knows whether it means V(true), V(True) or V(yes). Put it in quotes.
     type: dict
     aliases: [environment]
@@ -87,12 +89,15 @@ options:
     description:
       - Files of the managed host with one C(NAME=value) a line. Lines that begin with C(#) are comments.
       - A later file wins over an earlier one, and O(env) wins over both.
+      - A task that gives only one of O(env) and O(env_file) takes away what the other had brought.
     type: list
     elements: path
   secret_env:
     description:
       - Environment variables whose values appear in no diff, result, log, process list or world-readable file.
       - A changed value is noticed by a keyed hash.
+      - Ansible masks every occurrence of a secret in a result, so a very short one censors other text as well. Secrets
+        should have 8 characters or more.
     type: dict
   working_dir:
     description: The absolute folder in which the process starts.
@@ -210,7 +215,10 @@ options:
     type: bool
     aliases: [read_only_rootfs]
   init:
-    description: Whether a small init program runs as process 1, forwards signals and reaps orphans. Needs catatonit on the host.
+    description:
+      - Whether a small init program runs as process 1, forwards signals and reaps orphans. Needs catatonit on the host.
+      - Without it the program itself is process 1, which ignores SIGTERM unless it handles it, and is then killed after
+        O(stop_timeout).
     type: bool
   seccomp_profile:
     description:
@@ -218,7 +226,7 @@ options:
     type: str
   labels:
     description:
-      - Names and values to find the container by.
+      - Names and values to find the container by. They replace those it had, and are not merged with them.
       - Change live.
     type: dict
     aliases: [label]
@@ -229,6 +237,7 @@ options:
   stop_signal:
     description:
       - The signal that asks the container to end, such as V(SIGTERM) or V(SIGRTMIN+3). The image's own where not given.
+      - Process 1 of a container ignores a signal that it does not handle. See O(init).
       - Changes live.
     type: str
   stop_timeout:
@@ -261,7 +270,8 @@ options:
     description:
       - What to wait for once everything is done.
       - V(running) - it has run for a second.
-      - V(exited) - its process has ended. RV(container.exit_code) says how.
+      - V(exited) - its process has ended. RV(container.exit_code) says how, and no code is a failure of the task by
+        itself. Use C(failed_when).
       - C(port:NUMBER) - something answers on that TCP port of the host. Needs O(network_mode=host).
       - A condition that can no longer come true is an error at once, and one that O(state) rules out is refused
         before anything changes.
@@ -271,6 +281,11 @@ options:
     type: int
     default: 120
 notes:
-  - An option that is not given is not managed. An empty value means that it must be empty.
+  - An option that is not given is not managed. An empty list or dictionary means that it must be empty. A text has no empty form.
   - When a container is made again, options that are not given keep the values they had.
+  - The new container is created before the old one is stopped, so whatever the runtime refuses is found while the old
+    one still runs. If the new program itself fails, the old container does not come back. Use O(wait) to notice.
+  - Images stay on the host when no container uses them any more. There is no module yet that removes them.
+  - The log, C(log) in RV(container.backend_details), has lines of time, stream, V(F) or V(P) for a whole line or a part of
+    one, and text. Only root can read it. It is started anew beyond 64 MiB, and when the container is made again.
 """

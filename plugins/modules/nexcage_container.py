@@ -21,6 +21,13 @@ author:
 extends_documentation_fragment:
   - nexcage.backends.container
   - nexcage.backends.attributes
+attributes:
+  idempotent:
+    support: partial
+    details:
+      - Not with O(state=restarted) and O(recreate=true), which change something in every run.
+      - Not with O(state=started) and a container whose process ends by itself, such as a job with O(wait=exited). It is
+        run again in every run.
 requirements:
   - On the managed host crun or runc, conmon, skopeo and umoci. The role P(nexcage.backends.runtime#role) installs them.
 seealso:
@@ -59,7 +66,7 @@ EXAMPLES = r"""
     name: web
     state: absent
 
-- name: Run a job on runc to its end, and keep its exit code
+- name: Run a job on runc to its end, and fail where it fails; its code 4 means that there was nothing to do
   nexcage.backends.nexcage_container:
     name: job
     backend: runc
@@ -73,6 +80,7 @@ EXAMPLES = r"""
     wait: exited
     timeout: 300
   register: job
+  failed_when: job is failed or job.container.exit_code | default(0, true) not in [0, 4]
 """
 
 RETURN = r"""
@@ -129,13 +137,16 @@ container:
       type: list
       elements: dict
     resources:
-      description: Its limits, read back from the host while it runs.
+      description:
+        - Its limits, read back from the host while it runs.
+        - C(memory) and C(memory_swap) are in bytes. C(cpus) is the CFS quota in microseconds per 100 milliseconds, so that
+          V(50000) is half a CPU.
       type: dict
     backend_details:
       description: Where the backend keeps its log, bundle and control group.
       type: dict
     spec:
-      description: What is recorded as wanted, as canonical values. Secrets are masked.
+      description: What is recorded as wanted, as canonical values in the units of RV(container.resources). Secrets are masked.
       type: dict
 plan:
   description: What was done, or in check mode would be done, in order. Empty if nothing was.
