@@ -139,8 +139,11 @@ def signal_number(option: str, value: object) -> int:
 def text(option: str, value: object) -> str:
     """A string without NUL; numbers count as their text, booleans do not."""
     if isinstance(value, (bool, float)) or not isinstance(value, (str, int)):
-        kind = {"NoneType": "empty", "bool": "boolean", "float": "fraction"}.get(type(value).__name__, type(value).__name__)
-        raise invalid(option, value, f"a {kind} where text is needed", "put the value in quotes")
+        if value is None:
+            raise invalid(option, value, "nothing is given where text is needed", "give a value, in quotes")
+        kind = {"bool": "boolean", "float": "fraction", "dict": "mapping"}.get(type(value).__name__, type(value).__name__)
+        remedy = "give a value, in quotes" if isinstance(value, (dict, list)) else "put the value in quotes"
+        raise invalid(option, value, f"a {kind} where text is needed", remedy)
     if "\0" in str(value):
         raise invalid(option, value, "contains a NUL byte", "remove the NUL byte")
     if not str(value).isascii() and any("\ud800" <= character <= "\udfff" for character in str(value)):

@@ -137,8 +137,17 @@ def test_signal_refuses(value: object) -> None:
 
 def test_text() -> None:
     assert values.text("option", 8080) == "8080"
-    for value in (True, 1.5, None, ["a"], "a\0b"):
-        refusal(values.text, value)
+    for value, message in (
+        (True, "a boolean where text is needed"),
+        (1.5, "a fraction where text is needed"),
+        (None, "nothing is given where text is needed"),
+        (["a"], "a list where text is needed"),
+        ({"a": "b"}, "a mapping where text is needed"),
+        ("a\0b", "contains a NUL byte"),
+    ):
+        error = refusal(values.text, value)
+        assert error.message == message
+        assert (error.remedy == "give a value, in quotes") is (value is None or isinstance(value, (list, dict)))
 
 
 @pytest.mark.parametrize(("value", "expected"), [("/a//b/", "/a/b"), ("/", "/"), ("/a/./b", "/a/b")])
