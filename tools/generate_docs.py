@@ -70,6 +70,8 @@ def coming_from() -> str:
         + table(["here", "podman", "docker", "mind"], rows)
         + "\n## What there is not, and what to do instead\n\n"
         + table(["there", "here"], [(code(entry["option"]), entry["instead"]) for entry in peers["missing"]])
+        + "\n## Modules\n\n"
+        + table(["there", "here"], [(", ".join(code(name) for name in entry["there"].split(", ")), entry["here"]) for entry in peers["modules"]])
         + "\n## Habits\n\n"
         + table(["there", "here"], peers["habits"])
     )
