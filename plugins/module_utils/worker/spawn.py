@@ -313,7 +313,9 @@ class Worker:
         """Why the worker closed its pipes."""
         status, processor = self._end("it crashed", grace=0.2)
         details = {"stderr": self.stderr[-MESSAGE:]}
-        if processor > self.limits.cpu - 0.1:  # the kernel's two clocks differ by a tick or so
+        # The kernel's two clocks differ: by what it has charged at a tick and not yet measured.
+        close = processor >= self.limits.cpu - max(0.2, self.limits.cpu * 0.05)
+        if status == -signal.SIGXCPU or (close and status == -signal.SIGKILL) or processor >= self.limits.cpu:
             message = f"the plugin used up its {self.limits.cpu} seconds of processor time"
             return NexcageError("E_LIMIT", message, details=details)
         what = f"ended with code {status}"

@@ -264,6 +264,10 @@ def test_log_lines_while_loading_go_nowhere() -> None:
         ((3, 0.0), "E_CRASH", "ended with code 3"),
         ((-11, 0.0), "E_CRASH", "was killed by SIGSEGV"),
         ((-9, 1.95), "E_LIMIT", "used up its 2 seconds"),
+        ((-9, 1.8), "E_LIMIT", "used up its 2 seconds"),  # the kernel charges whole ticks, and measures less
+        ((-9, 1.7), "E_CRASH", "was killed by SIGKILL"),
+        ((-24, 1.0), "E_LIMIT", "used up its 2 seconds"),  # SIGXCPU has no other cause
+        ((-11, 1.9), "E_CRASH", "was killed by SIGSEGV"),
     ],
 )
 def test_a_crash_says_how(ended: tuple[int, float], code: str, message: str) -> None:
