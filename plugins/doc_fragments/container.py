@@ -158,7 +158,7 @@ options:
     type: str
   memory_swap:
     description:
-      - The most memory and swap together. Needs O(memory). V(-1) is unlimited.
+      - The most memory and swap together. Needs O(memory), in the task or as what the container has. V(-1) is unlimited.
       - Changes live.
     type: str
   cpus:
