@@ -46,6 +46,25 @@ def ensure_folder(path: str) -> None:
         raise failure(error, f"the folder {path} cannot be made") from error
 
 
+def refuse_others(folder: str) -> None:
+    """Refuse a folder of ours that somebody else could write into; one that is not there is fine.
+
+    Raises:
+        NexcageError: ``E_STATE`` naming the folder and the command that mends it.
+    """
+    try:
+        facts = os.stat(folder)
+    except FileNotFoundError:
+        return
+    if facts.st_uid not in (0, os.getuid()) or facts.st_mode & 0o022:
+        raise NexcageError(
+            "E_STATE",
+            f"{folder} can be changed by others",
+            value=folder,
+            remedy=f"look at what lies in it, then: chown {os.getuid()} {folder}; chmod 0700 {folder}",
+        )
+
+
 def atomic_write(path: str, data: bytes, mode: int = 0o600, sync: bool = True) -> None:
     """Put ``data`` into ``path`` so that a reader, now or after a crash, sees the old or the new content.
 

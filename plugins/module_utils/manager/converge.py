@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import typing as t
 
-from ..broker import environment, key
+from ..broker import environment, key, store
 from ..broker.handlers import Order
 from ..model import options
 from ..model.container import ContainerSpec
@@ -44,6 +44,8 @@ def converge(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t
     """
     task = Task(parameters)
     require_root("an OCI backend")
+    for folder in (session.layout.state, session.layout.runtime):
+        store.refuse_others(folder)
     with contextlib.ExitStack() as stack:
         if not session.check_mode:
             stack.enter_context(observe.locked(session.layout, task.name, task.timeout))

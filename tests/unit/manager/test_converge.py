@@ -192,6 +192,17 @@ def test_incomplete_is_made_anew(world: worlds.World) -> None:
     assert kinds(task(world, image="oci:/image")) == ["create", "start"]
 
 
+def test_folders_that_others_can_change(world: worlds.World) -> None:
+    task(world, image="oci:/image")
+    os.chmod(world.layout.state, 0o777)
+    for check in (True, False):
+        with pytest.raises(NexcageError) as caught:
+            task(world, check=check, state="absent")
+        assert caught.value.code == "E_STATE" and f"chmod 0700 {world.layout.state}" in caught.value.remedy
+    os.chmod(world.layout.state, 0o700)
+    assert task(world, state="absent")["changed"]
+
+
 def test_not_root(world: worlds.World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(NexcageError) as caught:
