@@ -34,7 +34,6 @@ class Order(t.NamedTuple):
         changes: Canonical values to change live.
         ending: How a container that is replaced shall be stopped: ``signal``, ``timeout``, ``force``.
         process: The process of an exec.
-        owner: The plugin that holds an existing container of this name and may lose it to this one.
         validate_certs: Whether a registry must show a valid certificate.
         timeout: Seconds for each step that fetches an image.
     """
@@ -44,7 +43,6 @@ class Order(t.NamedTuple):
     changes: t.Mapping[str, t.Any] = {}
     ending: t.Mapping[str, t.Any] = {}
     process: t.Mapping[str, t.Any] = {}
-    owner: str | None = None
     validate_certs: bool = True
     timeout: float = 120.0
 

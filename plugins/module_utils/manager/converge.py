@@ -95,9 +95,7 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
         complete = options.complete(desired, recorded)
         observe.refuse_unreachable(task.wait, complete)
         secrets = task.spec.get("secret_env") or {}
-        session.orders[task.name] = Order(
-            complete, secrets, ending=task.ending, owner=owner, validate_certs=task.parameters["validate_certs"], timeout=float(task.timeout)
-        )
+        session.orders[task.name] = Order(complete, secrets, ending=task.ending, validate_certs=task.parameters["validate_certs"], timeout=float(task.timeout))
         request = request._replace(image=_image(session, plugin, task, found))
     steps = plan(request, found)
     if any(action.kind in ("create", "replace") for action in steps.actions):
