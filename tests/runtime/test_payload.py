@@ -62,9 +62,18 @@ def pythons(repository: pathlib.Path, folder: pathlib.Path) -> list[str]:
     return sorted({str(found[0]), str(found[-1]), SYSTEM_PYTHON}) if found else [SYSTEM_PYTHON]
 
 
+def kept(host: Host) -> dict[str, int]:
+    """The files of compiled code and when they were written."""
+    return {path.name: path.stat().st_mtime_ns for path in (host.root / "var/cache/nexcage/code").glob("*")}
+
+
 def test_each_python_makes_and_finds_a_container(host: Host, payload: pathlib.Path, repository: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    for python in pythons(repository, tmp_path / "pythons"):
-        made, again = run(python, payload), run(python, payload)
+    for number, python in enumerate(pythons(repository, tmp_path / "pythons")):
+        assert len(kept(host)) == number  # what this Python compiled is not there yet, and check mode kept nothing
+        made = run(python, payload)
+        before = kept(host)
+        again = run(python, payload)
+        assert len(before) == number + 1 and kept(host) == before  # only a run that changes something writes
         assert made.get("changed") is True and made["container"]["status"] == "running", (python, made.get("msg"))
         assert again.get("changed") is False and made["sandbox"]["tier"] == again["sandbox"]["tier"] == "standard", (python, again.get("msg"))
         host.converge("sent", state="absent", force_kill=True)

@@ -37,6 +37,10 @@ def run(module: AnsibleModule, action: Action, worker: Worker | None = None) -> 
         with Session(_layout(worker), module.check_mode, timeout, worker) as session:
             warnings = session.warnings
             result = action(session, module.params)
+        if result["changed"] and not module.check_mode:
+            from ..broker import compiled
+
+            compiled.keep(session.layout.cache)
     except (NexcageError, OSError) as problem:
         error = problem if isinstance(problem, NexcageError) else store.failure(problem, "the system refused what this task needs")
         for warning in warnings:

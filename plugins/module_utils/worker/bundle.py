@@ -1,6 +1,6 @@
 # Copyright (c) 2026 NexCage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is sent to a worker: its own program, and a plugin's files, as source.
+"""What is sent to a worker: its own program, as source or compiled, and a plugin's files, as source.
 
 Source is read through the loaders, so that it is found in a payload's zip, in an exploded payload and
 in an installed collection alike.
@@ -15,6 +15,7 @@ import typing as t
 from types import ModuleType
 
 from .channel import HEADER
+from .once import Loader
 
 BASE = __name__.rpartition(".worker.")[0] + "."
 PROGRAM = (
@@ -26,6 +27,7 @@ PROGRAM = (
     "sdk.host",
     "sdk.backend",
 )
+IMPORTER = "worker.importer"
 # The whole command line after -c: take one frame from stdin and run the importer that is in it.
 STUB = """
 import marshal, os
@@ -39,7 +41,8 @@ def take(size):
     return data
 sources = marshal.loads(take(int.from_bytes(take(4), "big")))
 space = {"__name__": "importer"}
-exec(sources["importer"], space)
+first = sources["importer"]
+exec(marshal.loads(first) if isinstance(first, bytes) else first, space)
 space["start"](sources)
 """
 
@@ -71,12 +74,42 @@ def slim(text: str) -> str:
     return _COMMENT.sub("", _TEXT.sub(lambda found: '""' + "\n" * found.group().count("\n"), text))
 
 
-def program() -> bytes:
-    """The first frame to a worker, header included: full module name to source."""
-    sources = {BASE + name: slim(source(name)) for name in PROGRAM}
-    sources["importer"] = slim(source("worker.importer"))
+def program(portable: bool = False) -> bytes:
+    """The first frame to a worker, header included: full module name to source, or to marshalled code.
+
+    Args:
+        portable: Source only, for a worker that is another Python than this one.
+    """
+    part = _source if portable else _part
+    sources: dict[str, str | bytes] = {BASE + name: part(name) for name in PROGRAM}
+    sources["importer"] = part(IMPORTER)
     data = marshal.dumps(sources, 2)  # a version that every Python reads
     return len(data).to_bytes(HEADER, "big") + data
+
+
+def _source(name: str) -> str:
+    return slim(source(name))
+
+
+def _part(name: str) -> str | bytes:
+    """Compiled code where it is kept: the worker then starts in less than half the time (``make bench``)."""
+    loader = _loader(name)
+    return (loader and loader.kept_code(BASE + name)) or _source(name)
+
+
+def compile_all() -> None:
+    """Compile the worker's program in this process too, so that it can be kept with the rest."""
+    for name in (IMPORTER, *PROGRAM):
+        loader = _loader(name)
+        if loader is not None:
+            loader.get_code(BASE + name)
+
+
+def _loader(name: str) -> Loader | None:
+    """Ours, where the module lies in a payload's zip."""
+    spec = importlib.util.find_spec(BASE + name)
+    loader: t.Any = spec and spec.loader
+    return loader if isinstance(loader, Loader) else None
 
 
 def plugin_sources(module: ModuleType) -> dict[str, str]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import marshal
 import sys
 from _frozen_importlib import ModuleSpec
 
@@ -14,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class MemoryImporter:
-    """Finds and executes modules whose source is in a dictionary.
+    """Finds and executes modules that are in a dictionary.
 
     Args:
-        sources: Full module name to source. Packages need no entry: a name that others begin with is one.
+        sources: Full module name to source or marshalled code. Packages need no entry: a name that others begin with is one.
     """
 
-    def __init__(self, sources: dict[str, str]) -> None:
+    def __init__(self, sources: dict[str, str | bytes]) -> None:
         self.sources = sources
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
@@ -35,14 +36,16 @@ class MemoryImporter:
         """The import system's own module object will do."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Compile and run the source; a package has none."""
+        """Compile where needed, and run; a package has nothing to run."""
         source = self.sources.get(module.__name__)
-        if source is not None:
+        if isinstance(source, str):
             file_name = f"<{module.__name__.rpartition('.')[2]}.py>"
             exec(compile(source, file_name, "exec", dont_inherit=True), module.__dict__)
+        elif source is not None:
+            exec(marshal.loads(source), module.__dict__)
 
 
-def start(sources: dict[str, str]) -> None:
+def start(sources: dict[str, str | bytes]) -> None:
     """Put the importer first and hand over to the bootstrap; called by the line after ``-c``."""
     importer = MemoryImporter(sources)
     sys.meta_path.insert(0, importer)

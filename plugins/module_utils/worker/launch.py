@@ -52,7 +52,7 @@ class Process:
         self.descriptors = tuple(stream.fileno() for stream in self._streams)
         for descriptor in self.descriptors:
             os.set_blocking(descriptor, False)
-        self.unsent = program()
+        self.unsent = program(portable=interpreter is not None)
         with contextlib.suppress(OSError):  # a short pipe, or a dead worker: whoever waits for it will see
             self.unsent = self.unsent[os.write(self.descriptors[0], self.unsent) :]
 
