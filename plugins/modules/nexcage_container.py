@@ -210,15 +210,15 @@ from ansible_collections.nexcage.backends.plugins.module_utils.worker.once impor
 def main() -> None:
     """Spawn the worker first: it starts while the rest is imported."""
     compile_once()
-    from ansible_collections.nexcage.backends.plugins.module_utils.worker.spawn import ahead
+    from ansible_collections.nexcage.backends.plugins.module_utils.worker.launch import ahead
 
-    worker = ahead()
+    process = ahead()
     from ansible_collections.nexcage.backends.plugins.module_utils.manager.converge import converge
     from ansible_collections.nexcage.backends.plugins.module_utils.manager.run import run
     from ansible_collections.nexcage.backends.plugins.module_utils.model.options import argument_spec
 
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    run(module, converge, worker)
+    run(module, converge, process)
 
 
 if __name__ == "__main__":

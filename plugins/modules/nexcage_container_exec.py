@@ -131,9 +131,9 @@ from ansible_collections.nexcage.backends.plugins.module_utils.worker.once impor
 def main() -> None:
     """Spawn the worker first: it starts while the rest is imported."""
     compile_once()
-    from ansible_collections.nexcage.backends.plugins.module_utils.worker.spawn import ahead
+    from ansible_collections.nexcage.backends.plugins.module_utils.worker.launch import ahead
 
-    worker = ahead()
+    process = ahead()
     from ansible_collections.nexcage.backends.plugins.module_utils.manager.execute import execute
     from ansible_collections.nexcage.backends.plugins.module_utils.manager.run import run
 
@@ -157,7 +157,7 @@ def main() -> None:
         required_one_of=[("argv", "command")],
         supports_check_mode=True,
     )
-    run(module, execute, worker)
+    run(module, execute, process)
 
 
 if __name__ == "__main__":

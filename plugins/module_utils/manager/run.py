@@ -12,35 +12,37 @@ import typing as t
 from ..broker import store
 from ..model.config import Layout
 from ..model.errors import NexcageError
+from ..worker.spawn import Worker
 from .dispatch import Session
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
-    from ..worker.spawn import Worker
+    from ..worker.launch import Process
 
     Action = t.Callable[[Session, t.Mapping[str, t.Any]], dict[str, t.Any]]
 
 
-def run(module: AnsibleModule, action: Action, worker: Worker | None = None) -> t.NoReturn:
+def run(module: AnsibleModule, action: Action, process: Process | None = None) -> t.NoReturn:
     """Run ``action`` in a session and end the module with its result.
 
     Args:
         module: The module; only its parameters, ``check_mode``, ``warn`` and the two exits are used.
         action: From session and parameters to the result.
-        worker: A worker that was spawned ahead.
+        process: Of a worker, started ahead.
     """
     _settle()
     timeout = float(module.params.get("timeout") or 120)
     warnings: list[str] = []
     try:
-        with Session(_layout(worker), module.check_mode, timeout, worker) as session:
+        layout = _layout(process)
+        with Session(layout, module.check_mode, timeout, Worker(process=process) if process else None) as session:
             warnings = session.warnings
             result = action(session, module.params)
         if result["changed"] and not module.check_mode:
             from ..broker import compiled
 
-            compiled.keep(session.layout.cache)
+            compiled.keep(layout.cache)
     except (NexcageError, OSError) as problem:
         error = problem if isinstance(problem, NexcageError) else store.failure(problem, "the system refused what this task needs")
         for warning in warnings:
@@ -52,12 +54,13 @@ def run(module: AnsibleModule, action: Action, worker: Worker | None = None) -> 
     module.exit_json(**result)
 
 
-def _layout(worker: Worker | None) -> Layout:
+def _layout(process: Process | None) -> Layout:
     try:
         return Layout.for_user(os.geteuid(), os.environ)
     except NexcageError:
-        if worker is not None:
-            worker.close()
+        if process is not None:
+            process.end()
+            process.close()
         raise
 
 

@@ -348,11 +348,3 @@ def _malformed(frame: dict[str, t.Any]) -> str:
         if not isinstance(frame[name], wanted) or (wanted is int and isinstance(frame[name], bool)):
             return f"a {kind} frame whose {name} is of another type"
     return ""
-
-
-def ahead() -> Worker | None:
-    """A worker that starts while its user goes on; ``None`` where that fails, and whoever needs one later says why."""
-    try:
-        return Worker()
-    except NexcageError:
-        return None

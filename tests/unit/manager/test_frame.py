@@ -261,12 +261,12 @@ def test_the_frame_answers_for_the_system_too(world: worlds.World, monkeypatch: 
     error = through(refuse)["error"]
     assert (error["code"], error["value"]) == ("E_STATE", "/var/lib/nexcage/x") and "Read-only" in error["message"]
     monkeypatch.setenv("NEXCAGE_ROOT", "relative")
-    closed: list[bool] = []
-    worker = types.SimpleNamespace(close=lambda: closed.append(True))
+    calls: list[str] = []
+    process = types.SimpleNamespace(end=lambda: calls.append("end"), close=lambda: calls.append("close"))
     module = worlds.module({}, False)
     with pytest.raises(SystemExit):
-        run.run(module, refuse, t.cast("t.Any", worker))
-    assert module.ended["error"]["option"] == "NEXCAGE_ROOT" and closed == [True]
+        run.run(module, refuse, t.cast("t.Any", process))
+    assert module.ended["error"]["option"] == "NEXCAGE_ROOT" and calls == ["end", "close"]
 
 
 def test_a_child_that_nobody_would_hear_of(world: worlds.World) -> None:

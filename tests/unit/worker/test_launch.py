@@ -87,3 +87,11 @@ def test_a_worker_that_cannot_be_killed_any_more(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(launch.os, "kill", late)
     assert process.end()[0] == -signal.SIGKILL
     process.close()
+
+
+def test_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    process = launch.ahead()
+    assert process is not None and process.end()[0] == -signal.SIGKILL
+    process.close()
+    monkeypatch.setattr(sys, "executable", "/nexcage/no/such/python")
+    assert launch.ahead() is None
