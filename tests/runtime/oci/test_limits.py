@@ -7,6 +7,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.nexcage.backends.plugins.module_utils.broker.oci import cgroup
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 from ansible_collections.nexcage.backends.tests.support.containers import FOREVER, Yard
 
@@ -66,6 +67,7 @@ def test_memory_kills_cpu_throttles_pids_refuse(yard: Yard) -> None:
     assert yard.one("eater")["exit_code"] == 137
     yard.run("slow", cpus=10000, pids_limit=16, command=FOREVER)
     yard.shell("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done", name="slow")
-    with open("/sys/fs/cgroup/cpu" + yard.one("slow")["backend_details"]["cgroup"] + "/cpu.stat", encoding="ascii") as handle:
+    folder = cgroup.folder(yard.one("slow")["backend_details"]["cgroup"], "cpu", cgroup.mode())
+    with open(folder + "/cpu.stat", encoding="ascii") as handle:
         assert int(dict(line.split() for line in handle)["nr_throttled"]) > 0
     assert "fork" in yard.shell("for i in $(seq 20); do sleep 5 & done", name="slow")[2]
