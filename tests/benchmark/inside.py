@@ -168,4 +168,4 @@ class _Listings:
     def _hear(event: str, details: tuple[t.Any, ...]) -> None:
         if event == "subprocess.Popen" and _Listings._current is not None:
             words = [os.fsdecode(word) for word in details[1]]
-            _Listings._current.number += "list" in words
+            _Listings._current.number += "list" in words or "state" in words

@@ -87,7 +87,7 @@ class Report:
             Budget("the worker's program", inside.bundle / 1024, 32, "KiB"),
             Budget("one broker call with its audit lines", inside.call, 0.1, "ms"),
             Budget("what the collection adds to the payload, compressed", inside.payload / 1024, 60, "KiB"),
-            Budget("listings of the runtime in one task", max(row[3] for row in inside.growth), 1, ""),
+            Budget("questions to the runtime in one task", max(row[3] for row in inside.growth), 1, ""),
         ]
 
     def page(self) -> str:
@@ -190,7 +190,7 @@ class Report:
             f"- The payload holds {inside.files} files of ours. As it is sent it has {inside.archive / 1024:.0f} KiB, ping's {inside.floor / 1024:.0f} KiB:",
             f"  {more:.1f} ms more per task over a line of 1 Gbit/s, {more * 10:.0f} ms over one of 100 Mbit/s, without ssh's compression.",
             "",
-            "| containers on the host | one converged, ms | all listed, ms | runtime listings of the task |",
+            "| containers on the host | one converged, ms | all listed, ms | questions to the runtime |",
             "|---:|---:|---:|---:|",
             *[f"| {number} | {single:.1f} | {every:.1f} | {listings} |" for number, single, every, listings in inside.growth],
             "",

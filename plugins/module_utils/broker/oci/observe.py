@@ -63,7 +63,7 @@ def listing(places: records.Places, runtime: Runtime, names: list[str] | None = 
         elif container.record.get("backend") == places.backend:
             current.append(container)
     if current:
-        entries, problems = _entries(runtime)
+        entries, problems = _entries(runtime, [container.id for container in current])
         kind = cgroup.mode()
         for container in current:
             state = judge(places, container, entries.get(container.id), kind)
@@ -72,9 +72,9 @@ def listing(places: records.Places, runtime: Runtime, names: list[str] | None = 
     return sorted(result, key=lambda entry: str(entry["name"]))
 
 
-def _entries(runtime: Runtime) -> tuple[dict[str, dict[str, t.Any]], list[str]]:
+def _entries(runtime: Runtime, wanted: list[str]) -> tuple[dict[str, dict[str, t.Any]], list[str]]:
     try:
-        return runtime.entries(), []
+        return runtime.entries(wanted), []
     except NexcageError as error:
         return {}, [f"the runtime gave no listing: {error.message}"]
 

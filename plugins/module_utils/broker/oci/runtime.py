@@ -128,12 +128,22 @@ class Runtime:
             raise NexcageError("E_RUNTIME", f"{self.name} {arguments[0]}: {message(answer.error)}")
         return answer.output
 
-    def entries(self) -> dict[str, dict[str, t.Any]]:
-        """What the runtime knows, by id; no call where it has never had a container.
+    def entries(self, wanted: t.Sequence[str]) -> dict[str, dict[str, t.Any]]:
+        """What the runtime knows, by id, in one call; none where it has never had a container.
+
+        Args:
+            wanted: The ids of interest. A single one is asked for by itself: runc reads all it has for a list, which
+                takes 17 ms with 20 containers instead of 5.
 
         Raises:
             NexcageError: ``E_BINARY``, ``E_TIMEOUT`` or ``E_RUNTIME``.
         """
+        if len(wanted) == 1:
+            if not os.path.isdir(f"{self.root}/{wanted[0]}"):
+                return {}
+            found = self._state(wanted[0])
+            if found is not None:
+                return {wanted[0]: found}
         try:
             if not os.listdir(self.root):
                 return {}
@@ -147,10 +157,14 @@ class Runtime:
 
     def status(self, identifier: str) -> str:
         """The status the runtime gives one container: created, running, paused or stopped; empty where unknown."""
-        if not os.path.isdir(f"{self.root}/{identifier}"):
-            return ""
+        found = self._state(identifier) if os.path.isdir(f"{self.root}/{identifier}") else None
+        return str(found["status"]) if found else ""
+
+    def _state(self, identifier: str) -> dict[str, t.Any] | None:
+        """One container as the runtime shows it, ``None`` where it does not."""
         answer = self.call("state", "--", identifier)
         try:
-            return str(json.loads(answer.output)["status"]) if answer.code == 0 else ""
-        except (ValueError, TypeError, KeyError):
-            return ""
+            found: dict[str, t.Any] = json.loads(answer.output) if answer.code == 0 else {}
+            return found if "status" in found else None
+        except (ValueError, TypeError):
+            return None

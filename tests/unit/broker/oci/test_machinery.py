@@ -146,14 +146,17 @@ class Fake(runtime.Runtime):
 
 
 def test_answers_of_a_runtime(tmp_path: pathlib.Path) -> None:
-    assert Fake(str(tmp_path / "none"), b"x").entries() == {} and Fake(str(tmp_path), b"x").entries() == {}
+    assert Fake(str(tmp_path / "none"), b"x").entries([]) == {} and Fake(str(tmp_path), b"x").entries([]) == {}
     (tmp_path / ID).mkdir()
-    assert Fake(str(tmp_path), b"null").entries() == {} and Fake(str(tmp_path), b'[{"id": "a"}]').entries() == {"a": {"id": "a"}}
+    assert Fake(str(tmp_path), b"null").entries([]) == {} and Fake(str(tmp_path), b'[{"id": "a"}]').entries(["a", "b"]) == {"a": {"id": "a"}}
     for output in (b"{", b"[1]", b"[{}]"):
         with pytest.raises(NexcageError, match="unexpected answer"):
-            Fake(str(tmp_path), output).entries()
+            Fake(str(tmp_path), output).entries([])
     with pytest.raises(NexcageError, match="words"):
-        Fake(str(tmp_path), b"", 1).entries()
+        Fake(str(tmp_path), b"", 1).entries([])
+    assert Fake(str(tmp_path), b'{"status": "paused"}').entries([ID]) == {ID: {"status": "paused"}} and Fake(str(tmp_path), b"x").entries(["none"]) == {}
+    with pytest.raises(NexcageError, match="words"):  # what it cannot tell of one, the list may say why
+        Fake(str(tmp_path), b"", 1).entries([ID])
     assert Fake(str(tmp_path), b'{"status": "paused"}').status(ID) == "paused" and Fake(str(tmp_path), b"").status(ID) == "" == Fake(str(tmp_path), b"").status(
         "none"
     )
