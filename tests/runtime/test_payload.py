@@ -29,8 +29,9 @@ def payload(host: Host, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Pat
     host.converge("early", state="absent")
     # as many at once as the shell of a real connection would have: one file, parameters included
     parameters = json.dumps({"name": "sent", "image": host.image, "command": FOREVER, "memory": "32m", "timeout": 60})
+    shutil.rmtree(code_of(host), ignore_errors=True)  # of earlier tests
     predicted, shown = adhoc(home, "nexcage_container", parameters, "--check", ANSIBLE_KEEP_REMOTE_FILES="1")
-    assert not predicted["failed"], shown
+    assert not predicted["failed"] and not kept(host), shown  # check mode keeps nothing
     found = list((home / "remote").glob("*/AnsiballZ_nexcage_container.py"))
     assert len(found) == 1, found
     file = pathlib.Path(shutil.copy(found[0], host.files / "sent.py"))
@@ -64,16 +65,20 @@ def pythons(repository: pathlib.Path, folder: pathlib.Path) -> list[str]:
 
 def kept(host: Host) -> dict[str, int]:
     """The files of compiled code and when they were written."""
-    return {path.name: path.stat().st_mtime_ns for path in (host.root / "var/cache/nexcage/code").glob("*")}
+    return {path.name: path.stat().st_mtime_ns for path in code_of(host).glob("*")}
+
+
+def code_of(host: Host) -> pathlib.Path:
+    return host.root / "var/cache/nexcage/code"
 
 
 def test_each_python_makes_and_finds_a_container(host: Host, payload: pathlib.Path, repository: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    for number, python in enumerate(pythons(repository, tmp_path / "pythons")):
-        assert len(kept(host)) == number  # what this Python compiled is not there yet, and check mode kept nothing
+    for python in pythons(repository, tmp_path / "pythons"):
+        shutil.rmtree(code_of(host), ignore_errors=True)  # of earlier tests, or of another Python of the same version
         made = run(python, payload)
         before = kept(host)
         again = run(python, payload)
-        assert len(before) == number + 1 and kept(host) == before  # only a run that changes something writes
+        assert len(before) == 1 and kept(host) == before  # only a run that changes something writes
         assert made.get("changed") is True and made["container"]["status"] == "running", (python, made.get("msg"))
         assert again.get("changed") is False and made["sandbox"]["tier"] == again["sandbox"]["tier"] == "standard", (python, again.get("msg"))
         host.converge("sent", state="absent", force_kill=True)
