@@ -123,7 +123,7 @@ def main(arguments: list[str]) -> int:
     """Returns the exit status: 0 where every stage passed and at least one test ran."""
     reports = pathlib.Path(arguments[0])
     for old in [*reports.glob("*.xml"), *reports.glob("*.log"), *reports.glob("coverage*"), *reports.glob("combined")]:
-        old.unlink()
+        old.unlink(missing_ok=True)  # some match twice
     begin = time.monotonic()
     outcomes: list[Outcome] = []
     for number in ENDS:

@@ -31,6 +31,8 @@ def start(folder: pathlib.Path, *stages: str, patience: float = 60.0) -> subproc
     """The program with these lists of stages, and with a Makefile of its own."""
     (folder / "Makefile").write_text(MAKEFILE.replace("    ", "\t"))
     (folder / "reports").mkdir()
+    for name in ("coverage.log", "old.log", "old.xml"):  # an earlier run's
+        (folder / "reports" / name).touch()
     command = [sys.executable, "-c", START.format(patience=patience), "reports", *stages, "--", "last"]
     return subprocess.Popen(command, cwd=folder, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(TOOL.parent)}, stdout=subprocess.PIPE, text=True)
 
