@@ -81,10 +81,13 @@ def test_a_run_without_a_change_starts_nothing_but_its_worker(converged: t.Calla
 
 
 @pytest.mark.requires("root", "linux", "crun")
-def test_a_task_lists_once(converged: t.Callable[[], dict[str, t.Any]], tmp_path: pathlib.Path) -> None:
-    (tmp_path / "run/nexcage/oci/crun-backend/some").mkdir(parents=True)  # the runtime is asked only where it ever had a container
-    listings = [line for line in converged()["started"] if "list" in line]
-    assert len(listings) == 1
+def test_a_task_asks_the_runtime_for_its_own_container(converged: t.Callable[[], dict[str, t.Any]], tmp_path: pathlib.Path) -> None:
+    folder = tmp_path / "run/nexcage/oci/crun-backend"
+    (folder / "another").mkdir(parents=True)
+    assert len(converged()["started"]) == 1  # the worker: the runtime never had this one
+    (folder / f"{1:016x}").mkdir()
+    asked = [word for line in converged()["started"] for word in line if word in ("state", "list")]
+    assert asked == ["state", "list"]  # the list is for what it cannot tell of one: here there is nothing but a folder
 
 
 def test_the_list_of_needless_modules_catches_them() -> None:
