@@ -167,6 +167,14 @@ def test_started_by_a_run_that_was_killed_before_it_noted_that(yard: Yard) -> No
             assert yard.one(way_on)["exit_code"] == 3  # politely
 
 
+def test_a_runtime_that_was_killed_while_it_wrote_the_pid(yard: Yard) -> None:
+    identifier = yard.run()
+    yard.engine.stop("web", force=True)
+    pathlib.Path(f"{yard.layout.runtime}/conmon/{identifier}/.pid").touch()
+    yard.engine.start("web")
+    assert yard.status() == "running"
+
+
 def test_a_start_that_the_runtime_refuses(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     source = pathlib.Path(yard.root, "source")
     source.mkdir()

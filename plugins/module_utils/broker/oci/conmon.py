@@ -70,7 +70,8 @@ def create(
     """
     begin(places, container)
     store.checkpoint("conmon:begun")
-    for stale in (f"{places.exits}/{container.id}", container.folder + "/exit", container.folder + "/oom"):
+    written = f"{places.conmon}/{container.id}/.pid"  # by a runc that was killed before it renamed it; the next one refuses it
+    for stale in (f"{places.exits}/{container.id}", container.folder + "/exit", container.folder + "/oom", written):
         store.remove(stale)
     sync_read, sync_write = os.pipe2(os.O_CLOEXEC)
     start_read, start_write = os.pipe2(os.O_CLOEXEC)
