@@ -86,7 +86,7 @@ class Report:
             Budget("worker, from its spawn to the first answer", inside.worker, 25, "ms"),
             Budget("the worker's program", inside.bundle / 1024, 32, "KiB"),
             Budget("one broker call with its audit lines", inside.call, 0.1, "ms"),
-            Budget("what the collection adds to the payload, compressed", inside.payload / 1024, 60, "KiB"),
+            Budget("what the collection adds to the payload, compressed (a goal)", inside.payload / 1024, 60, "KiB"),
             Budget("questions to the runtime in one task", max(row[3] for row in inside.growth), 1, ""),
         ]
 
