@@ -252,3 +252,4 @@ def test_what_is_refused(content: dict[str, t.Any], option: str) -> None:
 def test_what_is_no_expression_is_fine_for_nexcage() -> None:
     made = parsed(runtime={"routing": [rule("^(", "crun"), rule("a" * 512, "crun")]}, routing_compat="nexcage")
     assert routing.route(made, "(").backend == "crun"
+    assert "the preferred backend (no rule)" in (routing.differs(made, "(") or "")
