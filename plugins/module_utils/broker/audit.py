@@ -39,6 +39,7 @@ class Audit:
         self.reads: dict[str, int] = {}
         self.writes = 0
         self.refusals = 0
+        self.spared = 0
         self.warnings: list[str] = []
         self._sequence = 0
         self._file = -1
@@ -76,12 +77,21 @@ class Audit:
             record["error"] = error
         self._write(record)
 
-    def refusal(self, call: str, code: str, context: t.Mapping[str, t.Any]) -> None:
-        """Write that a call was refused; only the first ``REFUSAL_LIMIT`` of a run are written."""
-        self.refusals += 1
-        if self.refusals <= REFUSAL_LIMIT:
-            record = self._record("refusal", 0, call)
-            record.update(_texts(context), error=code)
+    def refusal(self, call: str, code: str, context: t.Mapping[str, t.Any], rule: str | None = None, enforced: bool = True) -> None:
+        """Write that a call, or an operation, was refused; only the first ``REFUSAL_LIMIT`` of a run are written.
+
+        Args:
+            call: Its name.
+            code: The error code.
+            context: As for an intent.
+            rule: Id of the policy's rule that did it.
+            enforced: ``False`` where the policy only watches, and it went on.
+        """
+        self.refusals += enforced
+        self.spared += not enforced
+        if self.refusals + self.spared <= REFUSAL_LIMIT:
+            record = self._record("refusal" if enforced else "would_refuse", 0, call)
+            record.update(_texts({**context, "rule": rule}), error=code)
             self._write(record)
 
     def close(self, context: t.Mapping[str, t.Any] | None = None) -> None:
@@ -89,14 +99,20 @@ class Audit:
 
         A run that only read says nothing where that line cannot be written.
         """
-        if self.reads or self.writes or self.refusals:
+        if self.reads or self.happened:
             record = self._record("run", 0, "")
-            record.update(_texts(context or {}), reads=self.reads, writes=self.writes, refusals=self.refusals)
-            self._write(record, quiet=not self.writes and not self.refusals)
+            spared = {"would_refuse": self.spared} if self.spared else {}
+            record.update(_texts(context or {}), reads=self.reads, writes=self.writes, refusals=self.refusals, **spared)
+            self._write(record, quiet=not self.happened)
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-        self.reads, self.writes, self.refusals = {}, 0, 0
+        self.reads, self.writes, self.refusals, self.spared = {}, 0, 0, 0
+
+    @property
+    def happened(self) -> bool:
+        """Whether there was anything but reads."""
+        return bool(self.writes or self.refusals or self.spared)
 
     def _record(self, phase: str, sequence: int, call: str) -> dict[str, t.Any]:
         now = time.time()

@@ -32,7 +32,8 @@ class Gate:
         audit: Where intents and outcomes go.
         granted: Capability names that the operator granted; ``None`` for a built-in plugin, which
             has what it declares.
-        policy: Gets call, arguments and context; returns why the call is denied, else ``None``.
+        policy: Gets call, arguments and context; returns why the call is denied, else ``None``. Where its
+            ``audit_only`` is true, that is written down and the call goes on.
         context: Facts for the audit lines: plugin, version, digest, trust, tier, op.
         targets: Containers this operation is about; a write to any other is refused. ``None`` where
             the operation is not about particular ones.
@@ -76,7 +77,7 @@ class Gate:
         try:
             effect, handler, arguments = self._decide(name, params)
         except NexcageError as error:
-            self._audit.refusal(str(name), error.code, self._context)
+            self._audit.refusal(str(name), error.code, self._context, error.details.get("rule"))
             raise
         if effect.kind == READ:
             self._audit.count(name)
@@ -109,11 +110,24 @@ class Gate:
         arguments = self._validate(effect, name, params)
         denial = self._policy(name, arguments, self._context) if self._policy else None
         if denial is not None:
-            raise self._refuse("E_POLICY", f"{name} is denied: {denial}")
+            self._deny(name, denial)
         handler = handlers.get(name)
         if handler is None:
             raise self._refuse("E_UNSUPPORTED", f"{name} is not offered to this backend")
         return effect, handler, arguments
+
+    def know(self, **facts: t.Any) -> None:
+        """Add facts for policy and audit lines that were not known when the gate was made."""
+        self._context.update(facts)
+
+    def _deny(self, name: str, denial: str) -> None:
+        rule = getattr(denial, "rule", None)
+        if getattr(self._policy, "audit_only", False):
+            self._audit.refusal(name, "E_POLICY", self._context, rule, enforced=False)
+            return
+        error = self._refuse("E_POLICY", f"{name} is denied: {denial}")
+        error.details["rule"] = rule
+        raise error
 
     def _validate(self, effect: Effect, name: str, params: t.Mapping[str, t.Any]) -> Arguments:
         """The normalised arguments as an object that nobody can change: what is decided on is what is done."""
