@@ -93,7 +93,7 @@ def parse(content: t.Mapping[str, t.Any]) -> Routing | None:
         raise _invalid("container_config.default_runtime", default, "is the name of a runtime")
     if not rules and not legacy and default is None:
         return None
-    return Routing(tuple(_rule(f"{key}[{number}]", rule, mode) for number, rule in enumerate(rules)), tuple(legacy), default, mode)
+    return Routing(tuple(check_rule(f"{key}[{number}]", rule, mode) for number, rule in enumerate(rules)), tuple(legacy), default, mode)
 
 
 def _section(content: t.Mapping[str, t.Any], name: str) -> t.Mapping[str, t.Any]:
@@ -103,7 +103,12 @@ def _section(content: t.Mapping[str, t.Any], name: str) -> t.Mapping[str, t.Any]
     return section
 
 
-def _rule(key: str, rule: object, mode: str) -> Rule:
+def check_rule(key: str, rule: object, mode: str) -> Rule:
+    """One rule of a file.
+
+    Raises:
+        NexcageError: ``E_INVALID`` naming key, value and what is allowed.
+    """
     if not isinstance(rule, dict):
         raise _invalid(key, rule, "is a mapping with pattern and runtime")
     for name in ("pattern", "runtime"):
