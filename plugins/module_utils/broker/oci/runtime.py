@@ -151,7 +151,7 @@ class Runtime:
             return {}
         output = self.check("list", "-f", "json")
         try:
-            return {entry["id"]: entry for entry in json.loads(output) or []}
+            return {entry["id"]: _checked(entry) for entry in json.loads(output) or []}
         except (ValueError, TypeError, KeyError) as error:
             raise NexcageError("E_RUNTIME", f"{self.name} list: unexpected answer ({error})") from error
 
@@ -164,7 +164,13 @@ class Runtime:
         """One container as the runtime shows it, ``None`` where it does not."""
         answer = self.call("state", "--", identifier)
         try:
-            found: dict[str, t.Any] = json.loads(answer.output) if answer.code == 0 else {}
-            return found if "status" in found else None
-        except (ValueError, TypeError):
+            return _checked(json.loads(answer.output)) if answer.code == 0 else None
+        except (ValueError, TypeError, KeyError):
             return None
+
+
+def _checked(entry: t.Any) -> dict[str, t.Any]:
+    """A container as a runtime shows it, where it has the shape of one; else ``TypeError`` or ``KeyError``."""
+    if not isinstance(entry, dict) or not isinstance(entry["status"], str) or not isinstance(entry.get("pid", 0), int):
+        raise TypeError("not the state of a container")
+    return entry

@@ -148,8 +148,10 @@ class Fake(runtime.Runtime):
 def test_answers_of_a_runtime(tmp_path: pathlib.Path) -> None:
     assert Fake(str(tmp_path / "none"), b"x").entries([]) == {} and Fake(str(tmp_path), b"x").entries([]) == {}
     (tmp_path / ID).mkdir()
-    assert Fake(str(tmp_path), b"null").entries([]) == {} and Fake(str(tmp_path), b'[{"id": "a"}]').entries(["a", "b"]) == {"a": {"id": "a"}}
-    for output in (b"{", b"[1]", b"[{}]"):
+    assert Fake(str(tmp_path), b"null").entries([]) == {} and Fake(str(tmp_path), b'[{"id": "a", "status": "paused"}]').entries(["a", "b"]) == {
+        "a": {"id": "a", "status": "paused"}
+    }
+    for output in (b"{", b"[1]", b"[{}]", b'[{"id": "a"}]', b'[{"id": "a", "status": 1}]', b'[{"id": "a", "status": "running", "pid": "x"}]'):
         with pytest.raises(NexcageError, match="unexpected answer"):
             Fake(str(tmp_path), output).entries([])
     with pytest.raises(NexcageError, match="words"):
@@ -161,6 +163,10 @@ def test_answers_of_a_runtime(tmp_path: pathlib.Path) -> None:
         "none"
     )
     assert Fake(str(tmp_path), b"", 1).status(ID) == ""
+    for output in (b'"status"', b'["status"]', b'{"status": {}}', b'{"status": "running", "pid": "x"}'):
+        assert Fake(str(tmp_path), output).status(ID) == ""
+        with pytest.raises(NexcageError, match="unexpected answer"):
+            Fake(str(tmp_path), output).entries([ID])
 
 
 @pytest.fixture
