@@ -10,6 +10,7 @@ import threading
 import typing as t
 
 from ansible_collections.nexcage.backends.plugins.module_utils.worker import channel
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.sandbox import NAMESPACES
 
 
 class Notes:
@@ -39,7 +40,7 @@ class FakeSystem:
     def __init__(self, failing: dict[str, int] | None = None, **answers: t.Any) -> None:
         self.log: list[tuple[t.Any, ...]] = []
         self.failing = {"setuid": errno.EPERM} if failing is None else failing
-        given = {"getppid": 42, "getrlimit": (-1, -1), "dup": lambda number: number + 3, "open": 9, "listdir": [], "machine": "x86_64", **answers}
+        given = {"getppid": 42, "getrlimit": (-1, -1), "dup": lambda number: number + 3, "pipe": (9, 10), "listdir": [], "machine": "x86_64", **answers}
         self.os = Notes(self.log, self.failing, given)
         self.resource = Notes(self.log, self.failing, given)
         self._answers = given
@@ -80,6 +81,8 @@ class ScriptedWorker:
             os.set_blocking(descriptor, False)
         self.unsent = b""
         self.pid = 0
+        self.parent = os.getpid()
+        self.confined = False
         self.received: list[dict[str, t.Any]] = []
         self.ended = 0
         self.result = (0, 0.0)
@@ -130,4 +133,5 @@ READY = {
     "missing": {},
     "selftest": {"open": "EPERM", "socket": "EPERM", "fork": "EPERM", "exec": "EPERM"},
 }
+STRONG = {**READY, "layers": [LAYERS[0], *NAMESPACES, *LAYERS[1:]]}
 LOADED = {"t": "loaded", "operations": ["list"]}

@@ -52,6 +52,11 @@ def lock(system: lockdown.System, init: dict[str, Any]) -> dict[str, Any]:
 
     layer("rlimits", lockdown.limit(system, init["limits"]))
     preload(init["preload"])
+    if init["confined"]:  # while it is still root: another user could not write anyway
+        from . import inside
+
+        for name, reason in inside.prove(inside.System()).items():
+            layer(name, reason)
     layer("uid", lockdown.drop_identity(system, init["uid"], init["gid"]))
     layer("pdeathsig", lockdown.follow_parent(system, init["parent"]))
     layer("no_new_privs", lockdown.renounce(system))

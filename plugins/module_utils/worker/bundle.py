@@ -27,6 +27,7 @@ PROGRAM = (
     "sdk.host",
     "sdk.backend",
 )
+CONFINED = "worker.inside"  # sent to a worker in namespaces, beside the program
 IMPORTER = "worker.importer"
 # The whole command line after -c: take one frame from stdin and run the importer that is in it.
 STUB = """
@@ -53,7 +54,7 @@ _COMMENT = re.compile(r"^ *#.*$", re.MULTILINE)
 def _ship() -> None:  # pragma: no cover
     """Never called: a payload carries what some file imports literally, and nothing else."""
     from ..sdk import backend, errors, host  # noqa: F401
-    from . import bootstrap, importer, lockdown, seccomp  # noqa: F401
+    from . import bootstrap, importer, inside, lockdown, seccomp  # noqa: F401
 
 
 def source(name: str) -> str:
@@ -74,14 +75,16 @@ def slim(text: str) -> str:
     return _COMMENT.sub("", _TEXT.sub(lambda found: '""' + "\n" * found.group().count("\n"), text))
 
 
-def program(portable: bool = False) -> bytes:
+def program(portable: bool = False, confined: bool = False) -> bytes:
     """The first frame to a worker, header included: full module name to source, or to marshalled code.
 
     Args:
         portable: Source only, for a worker that is another Python than this one.
+        confined: With what a worker in namespaces looks around with.
     """
     part = _source if portable else _part
-    sources: dict[str, str | bytes] = {BASE + name: part(name) for name in PROGRAM}
+    names = (*PROGRAM, CONFINED) if confined else PROGRAM
+    sources: dict[str, str | bytes] = {BASE + name: part(name) for name in names}
     sources["importer"] = part(IMPORTER)
     data = marshal.dumps(sources, 2)  # a version that every Python reads
     return len(data).to_bytes(HEADER, "big") + data

@@ -23,18 +23,21 @@ class Process:
 
     Args:
         interpreter: Python to run; this one's by default.
+        wrapper: Program and arguments that run it, for :mod:`strong`.
 
     Raises:
         NexcageError: ``E_SANDBOX`` where no process can be started.
     """
 
-    def __init__(self, interpreter: str | None = None) -> None:
-        executable = interpreter or sys.executable
-        if not executable:
+    confined = False  # whether it runs in namespaces of its own
+
+    def __init__(self, interpreter: str | None = None, wrapper: t.Sequence[str] = ()) -> None:
+        command = [*wrapper] or [interpreter or sys.executable]
+        if not command[0]:
             raise NexcageError("E_SANDBOX", "the path of the Python interpreter is unknown")
         try:
             self._process = subprocess.Popen(  # pylint: disable=ansible-bad-function
-                [executable, "-I", "-S", "-B", "-c", STUB],
+                [*command, "-I", "-S", "-B", "-c", STUB],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -47,12 +50,13 @@ class Process:
         except OSError as error:
             raise NexcageError("E_SANDBOX", f"cannot start a worker: {error}") from error
         self.pid = self._process.pid
+        self.parent = os.getpid()  # as the worker sees it
         streams = (self._process.stdin, self._process.stdout, self._process.stderr)
         self._streams = t.cast("tuple[t.IO[bytes], ...]", streams)
         self.descriptors = tuple(stream.fileno() for stream in self._streams)
         for descriptor in self.descriptors:
             os.set_blocking(descriptor, False)
-        self.unsent = program(portable=interpreter is not None)
+        self.unsent = program(portable=interpreter is not None, confined=self.confined)
         with contextlib.suppress(OSError):  # a short pipe, or a dead worker: whoever waits for it will see
             self.unsent = self.unsent[os.write(self.descriptors[0], self.unsent) :]
 
@@ -71,13 +75,16 @@ class Process:
             if code is not None:
                 break
             if time.monotonic() >= limit:
-                with contextlib.suppress(OSError):
-                    os.kill(self.pid, signal.SIGKILL)
+                self._kill()
                 code, processor = self._reap(0)
                 break
             time.sleep(0.001)
         self._process.returncode = code
         return code or 0, processor
+
+    def _kill(self) -> None:
+        with contextlib.suppress(OSError):
+            os.kill(self.pid, signal.SIGKILL)
 
     def _reap(self, options: int) -> tuple[int | None, float]:
         try:

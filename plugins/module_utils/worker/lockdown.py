@@ -56,8 +56,8 @@ def take_pipes(system: System) -> tuple[int, int]:
     """Move the protocol away from stdin and stdout, so that a print harms nobody, and close all else."""
     calls = system.os
     incoming, outgoing = calls.dup(0), calls.dup(1)
-    null = calls.open("/dev/null", calls.O_RDWR)
-    calls.dup2(null, 0)
+    empty, _end = calls.pipe()  # its other end closed below, it reads like /dev/null, which is not there in a namespace
+    calls.dup2(empty, 0)
     calls.dup2(2, 1)
     sys.stdout = sys.stderr  # which writes out every line at once
     try:

@@ -12,6 +12,9 @@ from .channel import FROM_WORKER
 
 TIERS = ("process", "standard", "strong")
 NEEDED = frozenset(("rlimits", "no_new_privs", "seccomp"))  # layers of the tier standard
+# What the tier strong has beyond them, each proven from inside.
+NAMESPACES = ("mount_namespace", "pid_namespace", "network_namespace", "uts_namespace", "capabilities")
+STRONG = frozenset((*NAMESPACES, "uid", "pdeathsig"))
 CALLS, LOGS = 1000, 256  # per operation
 MEMORY = 64 << 20  # bytes; an interpreter needs that much address space to begin
 MESSAGE = 4096  # characters kept of a message
@@ -114,5 +117,6 @@ def judge(frame: dict[str, t.Any]) -> Sandbox:
     open_doors = [name for name in ("open", "socket", "fork", "exec") if tested.get(name) != "EPERM"]
     if "seccomp" in layers and open_doors:
         missing["selftest"] = ", ".join(f"{name} answers {tested.get(name)}" for name in open_doors)
-    proven = NEEDED.issubset(layers) and not open_doors
-    return Sandbox("standard" if proven else "process", layers, missing)
+    if not NEEDED.issubset(layers) or open_doors:
+        return Sandbox("process", layers, missing)
+    return Sandbox("strong" if STRONG.issubset(layers) else "standard", layers, missing)

@@ -5,7 +5,7 @@
 Frames, host (H) and worker (W), strictly in turn; only log frames get no answer. Anything else, and
 anything above a limit, ends the worker::
 
-    H  {"t": "init", "v": 1, "parent": pid, "uid": n, "gid": n, "limits": {...}, "preload": [...]}
+    H  {"t": "init", "v": 1, "parent": pid, "uid": n, "gid": n, "limits": {...}, "preload": [...], "confined": ...}
     W  {"t": "ready", "v": 1, "layers": [...], "missing": {layer: reason}, "selftest": {...}}
     H  {"t": "load", "entry": "plugin.py", "files": {file: source}, "config": {...}}
     W  {"t": "loaded", "operations": [...]}               or  {"t": "failed", "error": {...}}
@@ -22,7 +22,6 @@ plugin let pass, whose own error the operator then sees.
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import time
 import typing as t
@@ -92,12 +91,13 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def start(self, limits: Limits | None = None, preload: t.Iterable[str] = ()) -> Sandbox:
+    def start(self, limits: Limits | None = None, preload: t.Iterable[str] = (), patience: float = START) -> Sandbox:
         """Let it lock itself down and see the result.
 
         Args:
             limits: Instead of those given before.
             preload: Names out of ``PRELOADABLE`` that the plugin imports.
+            patience: Seconds it may take.
 
         Raises:
             NexcageError: ``E_SANDBOX`` where the required tier is not reached, or it did not start.
@@ -109,15 +109,16 @@ class Worker:
             {
                 "t": "init",
                 "v": 1,
-                "parent": os.getpid(),
+                "parent": self._process.parent,
                 "uid": uid,
                 "gid": gid,
                 "limits": {name: getattr(self.limits, name) for name in ("memory", "cpu", "descriptors", "frame")},
                 "preload": [name for name in preload if name in PRELOADABLE],
+                "confined": self._process.confined,
             }
         )
         try:
-            frame = self._receive(self._within(START), ("ready",))
+            frame = self._receive(self._within(patience), ("ready",))
         except NexcageError as error:
             details = {**error.details, "stderr": self.stderr[-MESSAGE:]}
             raise NexcageError("E_SANDBOX", f"the worker did not start: {error.message}", details=details) from error

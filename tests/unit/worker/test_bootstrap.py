@@ -11,11 +11,11 @@ import types
 import typing as t
 
 import pytest
-from ansible_collections.nexcage.backends.plugins.module_utils.worker import bootstrap, channel, importer
+from ansible_collections.nexcage.backends.plugins.module_utils.worker import bootstrap, channel, importer, inside
 from ansible_collections.nexcage.backends.tests.support.worker import LAYERS, READY, FakeSystem
 
 LIMITS = {"memory": 1 << 27, "cpu": 6, "descriptors": 200, "frame": 5000}
-INIT = {"t": "init", "v": 1, "parent": 42, "uid": 990, "gid": 990, "limits": LIMITS, "preload": ["math", "nexcage_has_no_such_module"]}
+INIT = {"t": "init", "v": 1, "parent": 42, "uid": 990, "gid": 990, "limits": LIMITS, "preload": ["math", "nexcage_has_no_such_module"], "confined": False}
 PLUGIN = """
 from ..sdk.backend import BackendExtension
 from ..sdk.errors import HostError, NotFound, PluginError
@@ -125,7 +125,7 @@ def test_the_order_of_the_lockdown(session: Session, view: types.SimpleNamespace
     assert session.code == bootstrap.WAITING
     steps = [name for name in session.system.names() if name not in ("dup", "getrlimit", "listdir")]
     assert steps == [
-        *("open", "dup2", "dup2"),
+        *("pipe", "dup2", "dup2"),
         *["setrlimit"] * 6,
         *("setgroups", "setresgid", "setresuid", "setuid"),
         *("prctl", "getppid"),
@@ -142,6 +142,20 @@ def test_what_is_missing_is_reported(view: types.SimpleNamespace) -> None:
     assert ready["layers"] == ["rlimits", "pdeathsig", "no_new_privs"]
     assert set(ready["missing"]) == {"uid", "seccomp"}
     assert ready["selftest"] == {}
+
+
+@pytest.mark.usefixtures("view")
+def test_in_namespaces_it_looks_around_while_it_is_root(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def prove(_system: inside.System) -> dict[str, str]:
+        session.system.log.append(("prove",))
+        return {"pid_namespace": "", "network_namespace": "eth0 can be seen"}
+
+    monkeypatch.setattr(inside, "prove", prove)
+    (ready,) = session.play({**INIT, "confined": True})
+    assert ready["layers"] == ["rlimits", "pid_namespace", *LAYERS[1:]]
+    assert ready["missing"] == {"network_namespace": "eth0 can be seen"}
+    names = session.system.names()
+    assert names.index("setrlimit") < names.index("prove") < names.index("setgroups")
 
 
 def test_a_module_that_goes_away_ends_it(session: Session) -> None:

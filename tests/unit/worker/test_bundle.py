@@ -32,7 +32,7 @@ def undocumented(source: str) -> str:
     return ast.dump(tree)
 
 
-@pytest.mark.parametrize("name", ["worker.importer", *bundle.PROGRAM])
+@pytest.mark.parametrize("name", ["worker.importer", bundle.CONFINED, *bundle.PROGRAM])
 def test_only_documentation_is_left_out(name: str) -> None:
     source = bundle.source(name)
     short = bundle.slim(source)
@@ -46,6 +46,9 @@ def test_it_is_small_enough() -> None:
     assert int.from_bytes(frame[:4], "big") == len(frame) - 4
     sources = marshal.loads(frame[4:])
     assert set(sources) == {"importer", *(bundle.BASE + name for name in bundle.PROGRAM)}
+    confined = bundle.program(confined=True)
+    assert set(marshal.loads(confined[4:])) == {*sources, bundle.BASE + bundle.CONFINED}
+    assert len(confined) - len(frame) <= 4 << 10
     assert sum(map(len, sources.values())) <= LARGEST
     assert len(frame) <= LARGEST
 

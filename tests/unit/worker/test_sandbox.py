@@ -11,7 +11,7 @@ import typing as t
 
 import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.worker import sandbox
-from ansible_collections.nexcage.backends.tests.support.worker import LAYERS, READY
+from ansible_collections.nexcage.backends.tests.support.worker import LAYERS, READY, STRONG
 
 
 def test_limits_of_a_manifest() -> None:
@@ -79,3 +79,11 @@ def test_the_tier_is_what_the_facts_amount_to(change: dict[str, t.Any], tier: st
     assert judged.tier == tier
     assert judged.missing.get("selftest", "") == reason
     assert judged.as_dict() == {"tier": tier, "layers": list(judged.layers), "missing": judged.missing}
+
+
+def test_strong_is_the_filter_and_every_namespace() -> None:
+    assert sandbox.judge(STRONG).tier == "strong"
+    for name in STRONG["layers"]:
+        tier = sandbox.judge({**STRONG, "layers": [layer for layer in STRONG["layers"] if layer != name]}).tier
+        assert tier == ("process" if name in sandbox.NEEDED else "standard")
+    assert sandbox.judge({**STRONG, "selftest": {**STRONG["selftest"], "exec": "allowed"}}).tier == "process"
