@@ -25,7 +25,7 @@ class Gate:
     """The broker calls that one plugin may make during one operation.
 
     Args:
-        manifest: The plugin's manifest; only ``name`` and ``capabilities`` are read.
+        manifest: The plugin's manifest: ``name`` and ``capabilities``, and the templates where a call is made by one.
         read_handlers: Call name to function; it gets the validated arguments and returns a JSON value.
         write_handlers: The same for writes; ``None`` in check mode and inside read operations, so
             that nothing can change.
@@ -52,6 +52,7 @@ class Gate:
         targets: t.Collection[str] | None = None,
     ) -> None:
         self.plugin: str = manifest["name"]
+        self._manifest = manifest
         self._declared = frozenset(manifest["capabilities"])
         self._allowed = self._declared if granted is None else self._declared & frozenset(granted)
         self._read_handlers = read_handlers
@@ -75,14 +76,14 @@ class Gate:
                 cannot be written; whatever the handler refuses; ``E_INTERNAL`` for any other exception.
         """
         try:
-            effect, handler, arguments = self._decide(name, params)
+            kind, handler, arguments, context = self._decide(name, params)
         except NexcageError as error:
             self._audit.refusal(str(name), error.code, self._context, error.details.get("rule"))
             raise
-        if effect.kind == READ:
+        if kind == READ:
             self._audit.count(name)
             return self._carry_out(name, handler, arguments)
-        sequence = self._audit.intent(name, arguments, self._context)
+        sequence = self._audit.intent(name, arguments, context)
         start = time.monotonic()
         failure: str | None = "interrupted"
         try:
@@ -95,8 +96,8 @@ class Gate:
             self._audit.outcome(sequence, name, time.monotonic() - start, failure)
         return value
 
-    def _decide(self, name: str, params: t.Mapping[str, t.Any]) -> tuple[Effect, Handler, Arguments]:
-        effect = EFFECTS.get(name) if isinstance(name, str) else None
+    def _decide(self, name: str, params: t.Mapping[str, t.Any]) -> tuple[str, Handler, Arguments, t.Mapping[str, t.Any]]:
+        effect = _effect(name) if isinstance(name, str) else None
         if effect is None:
             raise self._refuse("E_CAPABILITY", f"there is no broker call {name!r}")
         if not _satisfied(effect, self._allowed):
@@ -104,17 +105,18 @@ class Gate:
             if _satisfied(effect, self._declared):
                 raise self._refuse("E_GRANT", f"{name} needs {needs}, which is not granted")
             raise self._refuse("E_CAPABILITY", f"{name} needs {needs}, which the manifest does not declare")
-        handlers = self._read_handlers if effect.kind == READ else self._write_handlers
-        if handlers is None:
-            raise self._refuse("E_READ_ONLY", f"{name} changes something, and this operation only reads")
+        if effect.kind != READ and effect.use is None and self._write_handlers is None:
+            raise self._read_only(name)
         arguments = self._validate(effect, name, params)
+        kind, context = self._use(effect, name, arguments)
         denial = self._policy(name, arguments, self._context) if self._policy else None
         if denial is not None:
             self._deny(name, denial)
-        handler = handlers.get(name)
+        handlers = self._read_handlers if kind == READ else self._write_handlers
+        handler = handlers.get(name) if handlers is not None else None
         if handler is None:
             raise self._refuse("E_UNSUPPORTED", f"{name} is not offered to this backend")
-        return effect, handler, arguments
+        return kind, handler, arguments, context
 
     def know(self, **facts: t.Any) -> None:
         """Add facts for policy and audit lines that were not known when the gate was made."""
@@ -137,12 +139,26 @@ class Gate:
         for parameter in params:
             if parameter not in rules:
                 raise self._refuse("E_INVALID", f"{name} has no parameter {parameter!r}")
-        arguments = types.MappingProxyType({key: check(key, params.get(key)) for key, check in rules.items()})
-        if effect.kind != READ and self._targets is not None:
-            target = arguments.get("name")
-            if target is not None and target not in self._targets:
+        return types.MappingProxyType({key: check(key, params.get(key)) for key, check in rules.items()})
+
+    def _use(self, effect: Effect, name: str, arguments: Arguments) -> tuple[str, t.Mapping[str, t.Any]]:
+        """Whether this very call reads or writes, and what the audit log says of it; a write stays with the task's containers."""
+        kind, context = effect.kind, self._context
+        containers: tuple[str, ...] = (arguments["name"],) if "name" in arguments else ()
+        if effect.use is not None:
+            kind, containers, subject = effect.use(self._manifest, arguments)
+            context = {**context, "subject": subject, "container": containers[0] if containers else None}
+        if kind == READ:
+            return kind, context
+        if self._write_handlers is None:
+            raise self._read_only(name)
+        for target in containers:
+            if self._targets is not None and target not in self._targets:
                 raise self._refuse("E_CAPABILITY", f"{name} of {target!r}: the task is not about that container")
-        return arguments
+        return kind, context
+
+    def _read_only(self, name: str) -> NexcageError:
+        return self._refuse("E_READ_ONLY", f"{name} changes something, and this operation only reads")
 
     def _carry_out(self, name: str, handler: Handler, arguments: Arguments) -> t.Any:
         try:
@@ -155,6 +171,16 @@ class Gate:
 
     def _refuse(self, code: str, message: str) -> NexcageError:
         return NexcageError(code, f"{self.plugin}: {message}", details={"plugin": self.plugin})
+
+
+def _effect(name: str) -> Effect | None:
+    """The row of a broker call; the table of those that no built-in backend makes is read only where one is asked for."""
+    effect = EFFECTS.get(name)
+    if effect is None:
+        from ..model.effects_extra import EXTRA
+
+        effect = EXTRA.get(name)
+    return effect
 
 
 def _where(error: Exception) -> list[str]:

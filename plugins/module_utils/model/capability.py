@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import typing as t
 
-from .effects import EFFECTS, OPERATIONS, READ, STATE_QUOTA, WRITE, Effect
+from .effects import EFFECTS as CONTAINER_EFFECTS
+from .effects import OPERATIONS, READ, STATE_QUOTA, WRITE, Effect
+from .effects_extra import EXTRA
 
 __all__ = [
     "CAPABILITIES",
@@ -27,6 +29,8 @@ __all__ = [
     "Effect",
     "effective_level",
 ]
+
+EFFECTS: dict[str, Effect] = {**CONTAINER_EFFECTS, **EXTRA}  # every broker call there is
 
 CONTAINED = "contained"  # stays with what belongs to the plugin or to nobody
 SCOPED = "scoped"  # acts on named things: this backend's containers, granted roots, hosts, paths

@@ -74,6 +74,8 @@ Spec, secrets and the process of an `exec` come from the task; a plugin only nam
 |---|---|---|---|
 """
 
+_BY_TEMPLATE = {"command.run": "write, or read where its template says so", "http.request": "read for GET and HEAD, else write"}
+
 _OPERATIONS = """
 ## The operations of a plugin
 
@@ -89,7 +91,7 @@ def page() -> str:
             _HEAD,
             *(_capability(name) for name in CAPABILITIES),
             _CALLS,
-            *(_row(f"`{name}`", row.kind, _needs(row), _listed(list(row.parameters))) for name, row in EFFECTS.items()),
+            *(_row(f"`{name}`", _kind(name, row), _needs(row), _listed(list(row.parameters))) for name, row in EFFECTS.items()),
             _OPERATIONS,
             *(_row(name, row.kind, _needs(row)) for name, row in OPERATIONS.items()),
             "\nCalls marked *later* are reserved: the name is fixed, no broker offers it yet.\n",
@@ -102,6 +104,10 @@ def _capability(name: str) -> str:
     calls = ", ".join(f"`{call}`" + ("" if call in EFFECTS else " *later*") for call in row.calls)
     section = f"`{row.section}`" if row.section else ""
     return _row(f"`{name}`", row.level, "yes" if row.grantable else "never", MEANINGS[name], calls, section)
+
+
+def _kind(name: str, row: Effect) -> str:
+    return _BY_TEMPLATE.get(name, row.kind)
 
 
 def _needs(row: Effect) -> str:

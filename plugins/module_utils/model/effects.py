@@ -19,26 +19,38 @@ MESSAGE_LENGTH = 4096  # characters of one log message
 TEXT_LENGTH = 4096
 
 
+class Use(t.NamedTuple):
+    """What one call amounts to: its kind, the containers that it is about, and what the audit log calls its object."""
+
+    kind: str
+    containers: tuple[str, ...]
+    subject: str
+
+
 class Effect(t.NamedTuple):
     """One broker call: its kind, the capabilities it needs and its parameters.
 
     ``needs`` lists alternatives, each a set of names that are needed together; ``((),)`` needs none.
     A validator gets the parameter's name and its value (``None`` where it is not given) and returns
     the normalised, immutable value; it raises ``NexcageError`` ``E_INVALID``.
+    ``use``, where there is one, tells from the manifest and the validated arguments what a call amounts to; ``kind`` is
+    then the most that it can be.
     """
 
     kind: str
     needs: tuple[tuple[str, ...], ...]
     parameters: t.Mapping[str, t.Callable[[str, t.Any], t.Any]]
+    use: t.Callable[[t.Mapping[str, t.Any], t.Mapping[str, t.Any]], Use] | None = None
 
 
-def _refuse(option: str, value: object, message: str) -> NexcageError:
+def refuse(option: str, value: object, message: str) -> NexcageError:
+    """The refusal of one parameter's value."""
     return NexcageError("E_INVALID", message, option=option, value=value)
 
 
 def _container(option: str, value: t.Any) -> str:
     if not isinstance(value, str):
-        raise _refuse(option, value, "not a container name: a text is needed")
+        raise refuse(option, value, "not a container name: a text is needed")
     return check_name(value, option)
 
 
@@ -46,25 +58,25 @@ def _containers(option: str, value: t.Any) -> tuple[str, ...] | None:
     if value is None:
         return None
     if not isinstance(value, (list, tuple)):
-        raise _refuse(option, value, "not a list of container names")
+        raise refuse(option, value, "not a list of container names")
     return tuple(_container(option, name) for name in value)
 
 
 def _reference(option: str, value: t.Any) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= TEXT_LENGTH or value[0] == "-" or not value.isprintable():
-        raise _refuse(option, value, "not an image reference")
+        raise refuse(option, value, "not an image reference")
     return value
 
 
 def _path(option: str, value: t.Any) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= TEXT_LENGTH or value[0] != "/" or "\0" in value:
-        raise _refuse(option, value, "not an absolute path")
+        raise refuse(option, value, "not an absolute path")
     return value
 
 
 def _digest(option: str, value: t.Any) -> str:
     if not isinstance(value, str) or len(value) != 71 or value[:7] != "sha256:" or value[7:].strip("0123456789abcdef"):
-        raise _refuse(option, value, "not a digest of the form sha256:<64 hexadecimal digits>")
+        raise refuse(option, value, "not a digest of the form sha256:<64 hexadecimal digits>")
     return value
 
 
@@ -74,26 +86,30 @@ def _optional_digest(option: str, value: t.Any) -> str | None:
 
 def _flag(option: str, value: t.Any) -> bool:
     if value is not None and not isinstance(value, bool):
-        raise _refuse(option, value, "neither true nor false")
+        raise refuse(option, value, "neither true nor false")
     return bool(value)
 
 
-def _choice(default: str | None, *choices: str) -> t.Callable[[str, t.Any], str]:
+def choice(default: str | None, *choices: str) -> t.Callable[[str, t.Any], str]:
+    """A validator for one of some texts; without a default the parameter is needed."""
+
     def check(option: str, value: t.Any) -> str:
         value = default if value is None else value
         if value not in choices:
-            raise _refuse(option, value, "not one of " + ", ".join(choices))
+            raise refuse(option, value, "not one of " + ", ".join(choices))
         return str(value)
 
     return check
 
 
-def _number(low: int, high: int, default: int | None = None, required: bool = False) -> t.Callable[[str, t.Any], t.Any]:
+def number(low: int, high: int, default: int | None = None, required: bool = False) -> t.Callable[[str, t.Any], t.Any]:
+    """A validator for a whole number within bounds, both included."""
+
     def check(option: str, value: t.Any) -> int | None:
         if value is None and not required:
             return default
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise _refuse(option, value, f"not a whole number from {low} to {high}")
+            raise refuse(option, value, f"not a whole number from {low} to {high}")
         return value
 
     return check
@@ -102,23 +118,23 @@ def _number(low: int, high: int, default: int | None = None, required: bool = Fa
 def _message(option: str, value: t.Any) -> str:
     """A log message on one line; what is too long is cut, control characters are written out."""
     if not isinstance(value, str):
-        raise _refuse(option, value, "not a text")
+        raise refuse(option, value, "not a text")
     value = value[:MESSAGE_LENGTH]
     return value if value.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in value)
 
 
-def _json(option: str, value: t.Any) -> str:
-    """Any JSON value, as its text: that cannot change between the decision and the effect."""
+def json_text(option: str, value: t.Any, limit: int = STATE_QUOTA) -> str:
+    """Any JSON value, as its text of at most ``limit`` bytes: that cannot change between the decision and the effect."""
     try:
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError, RecursionError):
-        raise _refuse(option, None, "not a JSON value") from None
-    if len(text) > STATE_QUOTA:
-        raise NexcageError("E_LIMIT", f"larger than {STATE_QUOTA} bytes of JSON", option=option)
+        raise refuse(option, None, "not a JSON value") from None
+    if len(text) > limit:
+        raise NexcageError("E_LIMIT", f"larger than {limit} bytes of JSON", option=option)
     return text
 
 
-_PULL = _choice("missing", "missing", "always", "never")
+_PULL = choice("missing", "missing", "always", "never")
 _NAME = {"name": _container}
 _PLACED = {"name": _container, "image": _optional_digest}
 _IMAGE_NEEDS = (("container_create",),)
@@ -129,7 +145,7 @@ _FREE: tuple[tuple[str, ...], ...] = ((),)
 EFFECTS: dict[str, Effect] = {
     "oci.list": Effect(READ, (("container_list",),), {"names": _containers}),
     "oci.info": Effect(READ, (("container_info",),), _NAME),
-    "oci.logs": Effect(READ, (("container_info",),), {"name": _container, "tail": _number(0, 100_000, 100)}),
+    "oci.logs": Effect(READ, (("container_info",),), {"name": _container, "tail": number(0, 100_000, 100)}),
     "oci.features": Effect(READ, (("container_info",), ("container_list",)), {}),
     "oci.check": Effect(READ, _IMAGE_NEEDS, _PLACED),
     "oci.exists": Effect(READ, (("container_exec",),), {"name": _container, "path": _path}),
@@ -142,9 +158,9 @@ EFFECTS: dict[str, Effect] = {
     "oci.stop": Effect(
         WRITE,
         (("container_stop",),),
-        {"name": _container, "signal": _number(1, 64), "timeout": _number(0, 86_400), "force": _flag},
+        {"name": _container, "signal": number(1, 64), "timeout": number(0, 86_400), "force": _flag},
     ),
-    "oci.kill": Effect(WRITE, (("container_stop",),), {"name": _container, "signal": _number(1, 64, required=True)}),
+    "oci.kill": Effect(WRITE, (("container_stop",),), {"name": _container, "signal": number(1, 64, required=True)}),
     "oci.delete": Effect(WRITE, (("container_delete",),), _NAME),
     "oci.pause": Effect(WRITE, _START, _NAME),
     "oci.resume": Effect(WRITE, _START, _NAME),
@@ -152,8 +168,8 @@ EFFECTS: dict[str, Effect] = {
     "oci.heal": Effect(WRITE, _START, _NAME),
     "oci.exec": Effect(WRITE, (("container_exec",),), _NAME),
     "state.get": Effect(READ, _FREE, {"key": _container}),
-    "state.put": Effect(WRITE, _FREE, {"key": _container, "value": _json}),
-    "log": Effect(READ, (("logging",),), {"level": _choice(None, "debug", "info", "warning", "error"), "message": _message}),
+    "state.put": Effect(WRITE, _FREE, {"key": _container, "value": json_text}),
+    "log": Effect(READ, (("logging",),), {"level": choice(None, "debug", "info", "warning", "error"), "message": _message}),
 }
 
 # What a plugin may be asked to do; "container_<operation>" lets the manager route it there.

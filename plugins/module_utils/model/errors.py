@@ -36,6 +36,7 @@ REMEDIES: dict[str, str] = {
     "E_RUNTIME": "read the runtime's own message",
     "E_IMAGE": "check the image reference",
     "E_REGISTRY": "check that the registry is up and that the reference and the credentials are right",
+    "E_FS": "see the message; look at the folder that the root stands for",
     "E_SPACE": "free some space",
     "E_AUDIT": "make the audit log writable",
     "E_STATE": "see the message; the file was left as it is",

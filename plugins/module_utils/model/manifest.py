@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 
 from .capability import CAPABILITIES, NOTHING, OPERATIONS, effective_level
 from .errors import NexcageError
-from .manifest_fields import PLACEHOLDER, RULES
+from .manifest_fields import PLACEHOLDER, RULES, SETTING, SETTINGS_LIMIT
 from .manifest_rules import plain, refuse
 from .version import API_VERSION, COMPATIBILITY_LEVEL, Range, parse_version
 
@@ -144,6 +144,7 @@ def _meaning(values: dict[str, t.Any]) -> None:
         if command["binary"] not in binaries:
             raise refuse(f"commands.{name}.binary", command["binary"], "not among binary_dependencies")
         _template(f"commands.{name}", " ".join(command["argv"]), command["parameters"])
+    _roots(values)
     _network(values)
 
 
@@ -208,6 +209,17 @@ def _template(where: str, text: str, parameters: dict[str, t.Any]) -> None:
             raise refuse(f"{where}.parameters.{name}", parameter, "type choice has choices, and no other type has")
 
 
+def _roots(values: dict[str, t.Any]) -> None:
+    """Each root is a setting of its own name: the operator says which folder it stands for, and nobody else."""
+    settings = values["configuration"]
+    for name in (*values["filesystem"]["read"], *values["filesystem"]["write"]):
+        setting = settings.setdefault(name, SETTING.check(f"configuration.{name}", {"type": "path", "description": f"the folder of the root {name}"}))
+        if setting["type"] != "path" or "default" in setting or setting["sensitive"]:
+            raise refuse(f"configuration.{name}", setting, "the setting of a root under filesystem is of type path, without a default and not sensitive")
+    if len(settings) > SETTINGS_LIMIT:
+        raise refuse("configuration", len(settings), f"more than {SETTINGS_LIMIT} settings, those of the roots included")
+
+
 def _network(values: dict[str, t.Any]) -> None:
     settings = values["configuration"]
     for index, network in enumerate(values["network"]):
@@ -216,6 +228,8 @@ def _network(values: dict[str, t.Any]) -> None:
             for name in re.findall(PLACEHOLDER, text):
                 if name not in settings:
                     raise refuse(where, text, f"there is no setting {name} under configuration")
+        if "ca_file" in network and settings.get(network["ca_file"], {}).get("type") != "path":
+            raise refuse(f"{where}.ca_file", network["ca_file"], "not a setting of type path under configuration")
         for number, request in enumerate(network["requests"]):
             _template(f"{where}.requests[{number}]", request["path"], request["parameters"])
     known = [network["id"] for network in values["network"]]

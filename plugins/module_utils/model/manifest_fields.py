@@ -13,6 +13,7 @@ from .manifest_rules import ABSENT, Choice, Either, Field, Flag, ListOf, MapOf, 
 from .version import EXACT_PATTERN, RANGE_PATTERN
 
 U32 = 4_294_967_295
+SETTINGS_LIMIT = 64
 
 HOOK_EVENTS = (
     *("system.startup", "system.shutdown", "system.config_reload", "system.health_check", "system.plugin_loaded"),
@@ -44,6 +45,7 @@ PATH = Text(1, 1024, rf"(?:/(?:(?!\.{{1,2}}(?:/|$))[A-Za-z0-9._~-]+|{_HOLE}))+",
 
 PLAIN = Text(1, 64, r"[A-Za-z0-9_.][A-Za-z0-9_.:-]*", "a plain word that does not begin with '-'")
 HEADER = Text(1, 64, r"[A-Za-z][A-Za-z0-9-]*", "the name of an HTTP header")
+PREFIX = Text(0, 32, r"(?:[A-Za-z][A-Za-z0-9_-]*[ =])?", "the beginning of a header's value, such as 'Bearer '")
 NOTE = Text(0, 512)
 
 DEPENDENCY = Record({"name": Field(NAME), "version": Field(RANGE)})
@@ -85,7 +87,14 @@ PARAMETER = Record(
 )
 PARAMETERS = Field(MapOf(LABEL, PARAMETER, 16), {})
 COMMAND = Record(
-    {"binary": Field(PROGRAM), "argv": Field(ListOf(ARGUMENT, unique=False)), "parameters": PARAMETERS, "timeout_seconds": Field(Whole(1, 300), 30)}
+    {
+        "binary": Field(PROGRAM),
+        "argv": Field(ListOf(ARGUMENT, unique=False)),
+        "parameters": PARAMETERS,
+        "timeout_seconds": Field(Whole(1, 300), 30),
+        # The operator reads it in the grant: a command that reads runs in check mode too.
+        "kind": Field(Choice("read", "write"), "write"),
+    }
 )
 REQUEST = Record({"method": Field(Choice("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")), "path": Field(PATH), "parameters": PARAMETERS})
 NETWORK = Record(
@@ -94,10 +103,11 @@ NETWORK = Record(
         "hosts": Field(ListOf(HOST, minimum=1, maximum=16)),
         "port": Field(PORT, 443),
         "tls": Field(Flag(), True),
+        "ca_file": Field(KEY, ABSENT),  # the setting that names a file of certificate authorities
         "requests": Field(ListOf(REQUEST, minimum=1, maximum=128)),
     }
 )
-SECRET = Record({"configuration": Field(KEY), "network": Field(LABEL), "header": Field(HEADER, "Authorization")})
+SECRET = Record({"configuration": Field(KEY), "network": Field(LABEL), "header": Field(HEADER, "Authorization"), "prefix": Field(PREFIX, "")})
 HOOK = Record(
     {
         "event": Field(Choice(*HOOK_EVENTS)),
@@ -126,7 +136,7 @@ RULES = Record(
         "provides_monitoring": Field(Flag(), False),
         "binary_dependencies": Field(ListOf(BINARY, key="name"), []),
         "system_requirements": Field(SYSTEM, {}),
-        "configuration": Field(MapOf(KEY, SETTING), {}),
+        "configuration": Field(MapOf(KEY, SETTING, SETTINGS_LIMIT), {}),
         "operations": Field(ListOf(Choice(*OPERATIONS)), ABSENT),
         "oci": Field(Record({"runtime": Field(PROGRAM, ABSENT)}), {}),
         "commands": Field(MapOf(LABEL, COMMAND), {}),

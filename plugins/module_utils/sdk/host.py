@@ -11,6 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Protocol, TypeVar
 
+    from .host_extra import Command, Files, Http
+
     T = TypeVar("T")
     Records = list[dict[str, Any]]  # Oci has a method called list
     Names = list[str]
@@ -137,10 +139,17 @@ class Host:
     Args:
         call: Makes one broker call: name and parameters to value.
         log: Takes a level ("debug", "info", "warning", "error") and a message; no answer.
+
+    ``fs``, ``command`` and ``http`` are there where the manifest has ``filesystem``, ``commands`` or ``network``.
     """
+
+    fs: Files
+    command: Command
+    http: Http
 
     def __init__(self, call: Call, log: Log) -> None:
         self._log = log
+        self._call = call
         self.oci = Oci(call)
         self.image = Image(call)
         self.state = State(call)
@@ -148,3 +157,14 @@ class Host:
     def log(self, level: str, message: str) -> None:
         """One line for the operator. Refusals are not reported back."""
         self._log(level, message)
+
+    def __getattr__(self, name: str) -> Any:
+        """One of the parts that not every worker is sent."""
+        try:
+            from .host_extra import PARTS
+        except ImportError:
+            PARTS = {}  # noqa: N806
+        if name not in PARTS:
+            raise AttributeError(f"the host has no {name}; fs, command and http need filesystem, commands or network in the manifest")
+        part = self.__dict__[name] = PARTS[name](self._call)
+        return part

@@ -105,6 +105,7 @@ class Server:
 
     def load(self, frame: dict[str, Any]) -> BackendExtension:
         """Import the plugin from memory and make its backend object."""
+        self._importer.sources.update(frame.get("program", {}))
         for name, source in frame["files"].items():
             self._importer.sources[PACKAGE + name[: -len(".py")]] = source
         name = PACKAGE + frame["entry"][: -len(".py")]

@@ -28,6 +28,7 @@ PROGRAM = (
     "sdk.backend",
 )
 CONFINED = "worker.inside"  # sent to a worker in namespaces, beside the program
+EXTRA = "sdk.host_extra"  # sent with a plugin that may do more than containers
 IMPORTER = "worker.importer"
 # The whole command line after -c: take one frame from stdin and run the importer that is in it.
 STUB = """
@@ -53,7 +54,7 @@ _COMMENT = re.compile(r"^ *#.*$", re.MULTILINE)
 
 def _ship() -> None:  # pragma: no cover
     """Never called: a payload carries what some file imports literally, and nothing else."""
-    from ..sdk import backend, errors, host  # noqa: F401
+    from ..sdk import backend, errors, host, host_extra  # noqa: F401
     from . import bootstrap, importer, inside, lockdown, seccomp  # noqa: F401
 
 
@@ -88,6 +89,11 @@ def program(portable: bool = False, confined: bool = False) -> bytes:
     sources["importer"] = part(IMPORTER)
     data = marshal.dumps(sources, 2)  # a version that every Python reads
     return len(data).to_bytes(HEADER, "big") + data
+
+
+def extra() -> dict[str, str]:
+    """The SDK's parts beyond containers, for :meth:`spawn.Worker.load`."""
+    return {BASE + EXTRA: _source(EXTRA)}
 
 
 def _source(name: str) -> str:

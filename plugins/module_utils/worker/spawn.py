@@ -7,7 +7,7 @@ anything above a limit, ends the worker::
 
     H  {"t": "init", "v": 1, "parent": pid, "uid": n, "gid": n, "limits": {...}, "preload": [...], "confined": ...}
     W  {"t": "ready", "v": 1, "layers": [...], "missing": {layer: reason}, "selftest": {...}}
-    H  {"t": "load", "entry": "plugin.py", "files": {file: source}, "config": {...}}
+    H  {"t": "load", "entry": "plugin.py", "files": {file: source}, "config": {...}}      and perhaps "program": {module: source}
     W  {"t": "loaded", "operations": [...]}               or  {"t": "failed", "error": {...}}
     H  {"t": "req", "id": n, "op": ..., "params": {...}}
     W  {"t": "call", "id": n, "n": m, "cap": ..., "params": {...}}
@@ -141,6 +141,7 @@ class Worker:
         config: t.Mapping[str, t.Any] | None = None,
         entry: str = "plugin.py",
         meanwhile: t.Callable[[], object] = lambda: None,
+        program: t.Mapping[str, str] | None = None,
     ) -> tuple[str, ...]:
         """Send a plugin's files; the first bytes of it that the worker sees.
 
@@ -150,6 +151,7 @@ class Worker:
             config: The operator's settings for it.
             entry: The file that has ``backend()``.
             meanwhile: Work to do while the worker compiles them.
+            program: Modules of ours that this plugin needs beyond what every worker has, by full name.
 
         Returns:
             The operations that the plugin's backend has.
@@ -159,7 +161,7 @@ class Worker:
         """
         if not self._ready:
             self.start()
-        self._send({"t": "load", "entry": entry, "files": dict(sources), "config": dict(config or {})})
+        self._send({"t": "load", "entry": entry, "files": dict(sources), "config": dict(config or {}), **({"program": dict(program)} if program else {})})
         meanwhile()
         frame = self._receive(self._within(self.limits.timeout), ("loaded", "failed"), self._no_calls)
         if frame["t"] == "failed":

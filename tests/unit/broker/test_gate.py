@@ -21,13 +21,35 @@ from hypothesis import strategies as st
 DIGEST = "sha256:" + "0a" * 32
 # One valid value for every required parameter.
 VALID = {"name": "web", "reference": "alpine", "digest": DIGEST, "signal": 9, "key": "a", "level": "info", "message": "ready", "path": "/etc/motd"}
+VALID.update({"root": "srv", "content": "text", "command": "start", "network": "api", "method": "DELETE"})
+ELSEWHERE = {"fs": {"path": "a/b"}, "http": {"path": "/v1/all"}}  # where a name means another thing
+OPTIONAL = {("fs.list", "path"), ("fs.stat", "path")}
+TEMPLATES: dict[str, t.Any] = {
+    "commands": {
+        "start": {"binary": "true", "argv": [], "parameters": {}},
+        "look": {"binary": "true", "argv": [], "parameters": {}, "kind": "read"},
+        "stop": {"binary": "true", "argv": ["{name}"], "parameters": {"name": {"type": "container_name"}}},
+    },
+    "network": [
+        {
+            "id": "api",
+            "hosts": ["api.example.org"],
+            "requests": [
+                {"method": "DELETE", "path": "/v1/all", "parameters": {}},
+                {"method": "GET", "path": "/v1/all", "parameters": {}},
+                {"method": "POST", "path": "/v1/{name}", "parameters": {"name": {"type": "container_name"}}},
+            ],
+        }
+    ],
+}
 CALLS = sorted(EFFECTS)
 WRITES = [name for name in CALLS if EFFECTS[name].kind != READ]
 READS = [name for name in CALLS if EFFECTS[name].kind == READ]
 
 
 def params(call: str) -> dict[str, t.Any]:
-    return {name: VALID[name] for name in EFFECTS[call].parameters if name in VALID}
+    values = {**VALID, **ELSEWHERE.get(call.partition(".")[0], {})}
+    return {name: values[name] for name in EFFECTS[call].parameters if name in values}
 
 
 class Broker:
@@ -48,7 +70,7 @@ class Broker:
         return handle
 
     def gate(self, declared: t.Collection[str] = tuple(CAPABILITIES), read_only: bool = False, **options: t.Any) -> Gate:
-        manifest = {"name": "crun-backend", "capabilities": list(declared)}
+        manifest = {"name": "crun-backend", "capabilities": list(declared), **TEMPLATES}
         return Gate(manifest, self.handlers(READS), None if read_only else self.handlers(WRITES), self.audit, **options)
 
     def refused(self, gate: Gate, call: t.Any, arguments: t.Any) -> NexcageError:
@@ -140,7 +162,7 @@ def test_unknown_parameters_are_refused(broker: Broker, call: str) -> None:
 def test_a_missing_or_wrong_parameter_is_refused(broker: Broker, call: str) -> None:
     for name in params(call):
         without = {key: value for key, value in params(call).items() if key != name}
-        if EFFECTS[call].kind == READ or name != "signal" or call == "oci.kill":
+        if (EFFECTS[call].kind == READ or name != "signal" or call == "oci.kill") and (call, name) not in OPTIONAL:
             assert broker.refused(broker.gate(), call, without).option == name
         assert broker.refused(broker.gate(), call, {**without, name: {"a": [1]}}).code == "E_INVALID"
 
@@ -189,8 +211,55 @@ def test_a_write_stays_with_the_containers_of_the_task(broker: Broker) -> None:
     gate.call("state.put", {"key": "db", "value": 1})
 
 
+@pytest.mark.parametrize(
+    ("call", "reading", "writing"),
+    [
+        ("command.run", {"command": "look"}, {"command": "start"}),
+        ("http.request", {"network": "api", "method": "GET", "path": "/v1/all"}, {"network": "api", "method": "DELETE", "path": "/v1/all"}),
+    ],
+)
+def test_a_call_by_template_reads_or_writes_as_the_manifest_says(broker: Broker, call: str, reading: t.Any, writing: t.Any) -> None:
+    handlers = broker.handlers([call])
+    manifest = {"name": "x-backend", "capabilities": list(CAPABILITIES), **TEMPLATES}
+    gate = Gate(manifest, handlers, None, broker.audit)
+    assert gate.call(call, reading) == f"{call} done"
+    assert broker.refused(gate, call, writing).code == "E_READ_ONLY"
+    assert (broker.audit.reads, broker.audit.writes) == ({call: 1}, 0)
+    gate = Gate(manifest, {}, handlers, broker.audit)
+    assert gate.call(call, writing) == f"{call} done"
+    assert broker.refused(gate, call, reading).code == "E_UNSUPPORTED", "what reads never goes through the table of writes"
+    assert broker.audit.writes == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments"),
+    [("command.run", {"command": "stop"}), ("http.request", {"network": "api", "method": "POST", "path": "/v1/{name}"})],
+)
+def test_a_write_by_template_stays_with_the_containers_of_the_task(broker: Broker, call: str, arguments: dict[str, t.Any]) -> None:
+    gate = broker.gate(targets=["web"])
+    assert broker.refused(gate, call, {**arguments, "parameters": {"name": "db"}}).code == "E_CAPABILITY"
+    assert gate.call(call, {**arguments, "parameters": {"name": "web"}}) == f"{call} done"
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments", "code"),
+    [
+        ("command.run", {"command": "reboot"}, "E_CAPABILITY"),
+        ("command.run", {"command": "stop"}, "E_INVALID"),
+        ("command.run", {"command": "start", "parameters": {"more": 1}}, "E_INVALID"),
+        ("http.request", {"network": "other", "method": "GET", "path": "/v1/all"}, "E_CAPABILITY"),
+        ("http.request", {"network": "api", "method": "PUT", "path": "/v1/all"}, "E_CAPABILITY"),
+        ("http.request", {"network": "api", "method": "GET", "path": "/v2/all"}, "E_CAPABILITY"),
+        ("http.request", {"network": "api", "method": "GET", "path": "/v1/all", "host": "evil.example.org"}, "E_CAPABILITY"),
+        ("http.request", {"network": "api", "method": "GET", "path": "/v1/all", "body": {}}, "E_INVALID"),
+    ],
+)
+def test_what_no_template_says_is_refused(broker: Broker, call: str, arguments: t.Any, code: str) -> None:
+    assert broker.refused(broker.gate(), call, arguments).code == code
+
+
 def test_a_call_without_a_handler(broker: Broker) -> None:
-    manifest = {"name": "proxmox-lxc-backend", "capabilities": list(CAPABILITIES)}
+    manifest = {"name": "proxmox-lxc-backend", "capabilities": list(CAPABILITIES), **TEMPLATES}
     gate = Gate(manifest, {}, {}, broker.audit)
     for call in CALLS:
         assert broker.refused(gate, call, params(call)).code == "E_UNSUPPORTED"
@@ -200,7 +269,7 @@ def failing(broker: Broker, error: BaseException) -> Gate:
     def fail(arguments: t.Mapping[str, t.Any]) -> None:
         raise error
 
-    manifest = {"name": "crun-backend", "capabilities": list(CAPABILITIES)}
+    manifest = {"name": "crun-backend", "capabilities": list(CAPABILITIES), **TEMPLATES}
     return Gate(manifest, dict.fromkeys(READS, fail), dict.fromkeys(WRITES, fail), broker.audit, context={"op": "start"})
 
 

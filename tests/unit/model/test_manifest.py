@@ -156,6 +156,25 @@ def test_every_field_at_once_and_back() -> None:
     assert (manifest["secrets"][0]["header"], manifest["network"][1]["port"]) == ("Authorization", 80)
 
 
+def test_a_root_is_a_setting_that_only_the_operator_fills() -> None:
+    configuration = check_manifest(RICH)["configuration"]
+    assert set(configuration) == {*RICH["configuration"], "templates", "cache"}
+    assert (configuration["templates"]["type"], "default" in configuration["templates"]) == ("path", False)
+    declared = changed("configuration.templates", {"type": "path", "required": True, "description": "where they are"})
+    assert check_manifest(declared)["configuration"]["templates"]["required"] is True
+    full = changed("configuration", {**RICH["configuration"], **{f"s{number}": {"type": "string"} for number in range(56)}})
+    assert len(check_manifest(check_manifest(full).as_dict())["configuration"]) == 64
+
+
+def test_what_a_command_a_network_and_a_secret_may_say() -> None:
+    assert check_manifest(RICH)["commands"]["status"]["kind"] == "write"
+    assert check_manifest(changed("commands.status.kind", "read"))["commands"]["status"]["kind"] == "read"
+    assert check_manifest(changed("network.0.ca_file", "folder"))["network"][0]["ca_file"] == "folder"
+    assert check_manifest(RICH)["secrets"][0]["prefix"] == ""
+    for prefix in ("Bearer ", "PVEAPIToken="):
+        assert check_manifest(changed("secrets.0.prefix", prefix))["secrets"][0]["prefix"] == prefix
+
+
 EXISTING = [
     ("crun-backend", ELEVEN, (128, 10, 200, 5, 60, 10, 100), ["crun"], {}),
     ("runc-backend", ELEVEN, (128, 10, 200, 5, 60, 10, 100), ["runc"], {}),
@@ -299,7 +318,12 @@ WRONG: list[tuple[str, list[t.Any]]] = [
     ("commands.status.parameters.vmid", [{"type": "text"}, {"type": "uint", "choices": ["a"]}, {"type": "choice"}, "uint"]),
     ("commands.status.parameters.mode", [{"type": "choice", "choices": []}, {"type": "choice", "choices": ["-x"]}]),
     ("commands.status.timeout_seconds", [0, 301]),
+    ("commands.status.kind", ["exec", "", None, True]),
     ("filesystem", [{"execute": []}, {"read": ["/etc"]}, {"read": ["a", "a"]}, []]),
+    ("configuration.templates", [{"type": "string"}, {"type": "path", "default": "/etc"}, {"type": "path", "sensitive": True}]),
+    ("configuration", [{**RICH["configuration"], **{f"s{number}": {"type": "string"} for number in range(57)}}]),
+    ("network.0.ca_file", ["missing", "host", "", None]),
+    ("secrets.0.prefix", ["Bearer", " Bearer ", "Bearer  ", "x\r\n ", None]),
     ("network.0.id", ["mirror", "", "a-b"]),
     ("network.0.hosts", [[], ["{missing}"], ["http://a"], ["a/b"], ["user@host"], ["[::1]"]]),
     ("network.0.port", [0, 65536, "8006", "{missing}", None, True]),

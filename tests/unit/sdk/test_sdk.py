@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import typing as t
 
 import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.model.capability import EFFECTS
-from ansible_collections.nexcage.backends.plugins.module_utils.sdk import backend, errors, host
+from ansible_collections.nexcage.backends.plugins.module_utils.sdk import backend, errors, host, host_extra
 from ansible_collections.nexcage.backends.plugins.module_utils.sdk.testing import FakeHost, run
 
 IMAGE = "localhost/app:1"
@@ -27,12 +28,24 @@ SAMPLES = {
     "key": "key",
     "path": "/etc/hostname",
     "value": {"a": 1},
+    "root": "srv",
+    "encoding": "base64",
+    "content": "YQ==",
+    "mode": 0o644,
+    "command": "start",
+    "parameters": {"name": "web"},
+    "network": "api",
+    "method": "POST",
+    "query": {"force": True},
+    "body": {"a": [1]},
+    "host": "api.example.org",
 }
+ELSEWHERE = {("fs", "path"): "a/b", ("http", "path"): "/v1/{name}"}  # where a name means another thing
 
 
 def every_call() -> list[tuple[str, str]]:
     """Part and method of each brokered call of the SDK."""
-    parts = {"oci": host.Oci, "image": host.Image, "state": host.State}
+    parts: dict[str, type] = {"oci": host.Oci, "image": host.Image, "state": host.State, **host_extra.PARTS}
     return [(part, name) for part, kind in parts.items() for name in vars(kind) if not name.startswith("_")]
 
 
@@ -45,13 +58,24 @@ def test_every_method_is_one_call_that_the_broker_knows(part: str, name: str) ->
         return {"answer": 1}
 
     method = getattr(getattr(host.Host(answer, lambda level, message: None), part), name)
-    wanted = {parameter: SAMPLES[parameter] for parameter in inspect.signature(method).parameters}
+    wanted = {parameter: ELSEWHERE.get((part, parameter), SAMPLES[parameter]) for parameter in inspect.signature(method).parameters}
     assert method(**wanted) in ({"answer": 1}, None)
     assert calls == [(f"{part}.{name}", wanted)]
     effect = EFFECTS[f"{part}.{name}"]
     assert set(effect.parameters) == set(wanted)
     for parameter, value in wanted.items():
         effect.parameters[parameter](parameter, value)
+
+
+def test_parts_that_a_worker_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = host.Host(lambda name, params: None, lambda level, message: None)
+    with pytest.raises(AttributeError, match="the host has no nonsense"):
+        bare.nonsense  # noqa: B018
+    monkeypatch.setitem(sys.modules, host_extra.__name__, None)
+    with pytest.raises(AttributeError, match="the host has no fs; fs, command and http need filesystem"):
+        bare.fs  # noqa: B018
+    monkeypatch.undo()
+    assert bare.fs is bare.fs
 
 
 def test_the_broker_knows_no_call_that_the_sdk_lacks() -> None:
@@ -166,7 +190,7 @@ def test_the_fake_world() -> None:
         ("E_IMAGE", lambda fake: fake.image.ensure("localhost/other")),
         ("E_IMAGE", lambda fake: fake.oci.create("other", "sha256:0")),
         ("E_IMAGE", lambda fake: fake.oci.check("other", "sha256:0")),
-        ("E_CAPABILITY", lambda fake: fake._answer("command.run", {})),
+        ("E_CAPABILITY", lambda fake: fake._answer("host.mount", {})),
         ("E_GRANT", lambda fake: fake.oci.exec("web")),
     ],
 )

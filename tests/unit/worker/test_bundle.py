@@ -32,7 +32,7 @@ def undocumented(source: str) -> str:
     return ast.dump(tree)
 
 
-@pytest.mark.parametrize("name", ["worker.importer", bundle.CONFINED, *bundle.PROGRAM])
+@pytest.mark.parametrize("name", ["worker.importer", bundle.CONFINED, bundle.EXTRA, *bundle.PROGRAM])
 def test_only_documentation_is_left_out(name: str) -> None:
     source = bundle.source(name)
     short = bundle.slim(source)
@@ -53,6 +53,11 @@ def test_it_is_small_enough() -> None:
     assert len(frame) <= LARGEST
 
 
+def test_it_is_small_enough_with_what_goes_beyond_containers() -> None:
+    assert list(bundle.extra()) == [bundle.BASE + bundle.EXTRA]
+    assert len(bundle.program()) + sum(map(len, bundle.extra().values())) <= LARGEST
+
+
 def test_a_payload_carries_it_all() -> None:
     """AnsiballZ ships what some file imports literally."""
     tree = ast.parse(bundle.source("worker.bundle"))
@@ -62,7 +67,7 @@ def test_a_payload_carries_it_all() -> None:
             package = "worker" if node.level == 1 else ""
             parts = [part for part in (package, node.module) if part]
             shipped |= {".".join([*parts, alias.name]) for alias in node.names} | {".".join(parts)}
-    assert {"worker.importer", *bundle.PROGRAM} <= shipped
+    assert {"worker.importer", bundle.EXTRA, *bundle.PROGRAM} <= shipped
 
 
 def test_the_worker_imports_nothing_heavy() -> None:
