@@ -120,11 +120,11 @@ def test_free_names(name: str) -> None:
     publishers.refuse_reserved(name)
 
 
-def test_what_is_built_in_is_reserved(monkeypatch: pytest.MonkeyPatch) -> None:
-    publishers.refuse_reserved("later-backend")
-    monkeypatch.setitem(registry.BUILT_IN, "later-backend", 30)
-    with pytest.raises(NexcageError):
-        publishers.refuse_reserved("later")
+@pytest.mark.parametrize("name", sorted(registry.BUILT_IN))
+def test_what_is_built_in_is_reserved(name: str) -> None:
+    for form in (name, registry.short_name(name)):
+        with pytest.raises(NexcageError):
+            publishers.refuse_reserved(form)
 
 
 def made(**entries: t.Any) -> publishers.Publishers:
