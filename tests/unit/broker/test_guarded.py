@@ -148,3 +148,28 @@ def test_no_descriptor_is_left(file: pathlib.Path, tmp_path: pathlib.Path) -> No
     file.parent.chmod(0o777)
     refused(file)
     assert os.listdir("/dev/fd") == before
+
+
+def test_anybodys_file(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"content")
+    file.chmod(0o666)
+    (tmp_path / "link").symlink_to(file)
+    assert guarded.read_any(str(file), 7) == guarded.read_any(str(tmp_path / "link"), 7) == b"content"
+    os.mkfifo(tmp_path / "pipe")
+    for name, limit, code in (("file", 6, "E_LIMIT"), ("none", 7, "E_NOT_FOUND"), ("", 7, "E_INTEGRITY"), ("pipe", 7, "E_INTEGRITY")):
+        with pytest.raises(NexcageError) as caught:
+            guarded.read_any(str(tmp_path / name), limit)
+        assert caught.value.code == code
+
+
+def test_anybodys_file_that_cannot_be_read(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for error, code in ((PermissionError(13, "no"), "E_PRIVILEGE"), (OSError(5, "broken"), "E_STATE")):
+
+        def fail(*_arguments: object, error: OSError = error, **_more: object) -> int:
+            raise error
+
+        monkeypatch.setattr(guarded.os, "open", fail)
+        with pytest.raises(NexcageError) as caught:
+            guarded.read_any(str(tmp_path / "file"), 1)
+        assert caught.value.code == code
