@@ -15,7 +15,7 @@ import typing as t
 import yaml
 from ansible_collections.nexcage.backends.plugins.doc_fragments.container import ModuleDocFragment
 from ansible_collections.nexcage.backends.plugins.module_utils.backends import crun, runc
-from ansible_collections.nexcage.backends.plugins.module_utils.model import capability_table, options
+from ansible_collections.nexcage.backends.plugins.module_utils.model import capability_table, options, schema
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NOTE = "<!--\nCopyright (c) 2026 NexCage contributors\nSPDX-License-Identifier: GPL-3.0-or-later\nWritten by tools/generate_docs.py.\n-->\n"
@@ -84,6 +84,7 @@ def pages() -> dict[str, str]:
         "docs/option-support.md": option_support(),
         "docs/capabilities.md": capability_table.page(),
         "docs/coming-from-podman-and-docker.md": coming_from(),
+        "docs/plugins/plugin.schema.json": json.dumps(schema.json_schema(), indent=2) + "\n",
         **manifests,
     }
 

@@ -121,11 +121,17 @@ class ListOf(Rule):
         checked = [self.rule.check(f"{where}[{index}]", entry) for index, entry in enumerate(value)]
         seen: set[str] = set()
         for index, entry in enumerate(checked if self.unique else ()):
-            identity = json.dumps(entry[self.key] if self.key and isinstance(entry, dict) else entry, sort_keys=True)
+            named = entry[self.key] if self.key and isinstance(entry, dict) else entry
+            identity = json.dumps(_number(named), sort_keys=True)
             if identity in seen:
-                raise refuse(f"{where}[{index}]", json.loads(identity), "in the list twice")
+                raise refuse(f"{where}[{index}]", named, "in the list twice")
             seen.add(identity)
         return checked
+
+
+def _number(value: t.Any) -> t.Any:
+    """1.0 and -0.0 as the number that they are, 1 and 0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class MapOf(Rule):
