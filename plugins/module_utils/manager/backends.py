@@ -7,27 +7,32 @@ from __future__ import annotations
 import typing as t
 
 from ..model.errors import NexcageError
-from . import registry
+from . import registry, settings
 
 if t.TYPE_CHECKING:
     from .dispatch import Session
 
 
-def choose(session: Session, wanted: str, owner: str | None) -> registry.Plugin:
-    """The backend for one container: the one the task names, else the owner, else the best.
+def choose(session: Session, wanted: str, owner: str | None, name: str = "") -> registry.Plugin:
+    """The backend for one container: the one the task names, else the owner, else where its name is routed, else the best.
 
     Args:
         session: The module run.
         wanted: The option ``backend``.
         owner: Full name of the plugin that holds the container now.
+        name: The container's name, for the routing rules of the configuration.
 
     Raises:
-        NexcageError: ``E_DISABLED`` or ``E_BINARY`` naming why none can be used.
+        NexcageError: ``E_DISABLED`` or ``E_BINARY`` naming why none can be used; ``E_NOT_FOUND`` and ``E_INVALID``
+            naming the routing rule at fault.
     """
     if wanted != "auto":
         return registry.usable(wanted, session.layout)
     if owner is not None:
         return registry.usable(owner, session.layout)
+    routed = _routed(session, name)
+    if routed is not None:
+        return routed
     refused = []
     for plugin in registry.all_plugins(session.layout):
         if not plugin.enabled:
@@ -38,6 +43,34 @@ def choose(session: Session, wanted: str, owner: str | None) -> registry.Plugin:
             return plugin
         refused.append(f"{plugin.backend}: {problems[0].message}")
     raise NexcageError("E_BINARY", "no backend can be used here: " + "; ".join(refused), option="backend", value=wanted)
+
+
+def _routed(session: Session, name: str) -> registry.Plugin | None:
+    """Where the configuration's rules send a name; ``None`` where it has none, or they leave it open."""
+    path, content = settings.load(session.layout)
+    if "runtime" not in content and "container_config" not in content:
+        return None
+    from ..model import routing
+
+    rules = routing.parse(content)
+    if rules is None:
+        return None
+    different = None if "routing_compat" in content else routing.differs(rules, name)  # who has chosen knows
+    if different is not None:
+        session.warnings.append(different)
+    answer = routing.route(rules, name)
+    if answer.backend is None:
+        return None
+    try:
+        return registry.usable(answer.backend, session.layout)
+    except NexcageError as error:
+        raise NexcageError(
+            error.code,
+            f"{answer.key} in {path} sends {name} to {answer.backend}: {error.message}",
+            option="backend",
+            value="auto",
+            remedy="name a backend in the task, or correct the rule; nexcage_config_info tells where names go",
+        ) from error
 
 
 def require(session: Session, plugin: registry.Plugin) -> None:

@@ -74,7 +74,7 @@ class Task:
 def _converge(session: Session, task: Task) -> dict[str, t.Any]:
     owner = observe.owner(session.layout, task.name)
     known = registry.holding(owner, session.layout, task.name) if owner else None
-    plugin = backends.choose(session, task.parameters["backend"], owner)
+    plugin = backends.choose(session, task.parameters["backend"], owner, task.name)
     options.check_supported(task.parameters, plugin.backend)
     holder = known or plugin
     found = observe.one(session, holder, task.name)

@@ -1,13 +1,15 @@
 # Copyright (c) 2026 NexCage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the operator set for each plugin: the ``plugins`` section of ``config.json``.
+"""The one reader of NexCage's configuration file, and what the operator set in it for each plugin.
 
-The file belongs to NexCage as a whole. Only this section is read here, and only one plugin's
-entry is ever written; everything else in the file stays as it was.
+The file belongs to NexCage as a whole. Only one plugin's entry in its ``plugins`` section is ever written; everything
+else in the file stays as it was. What the other sections come to, :mod:`configuration` tells; a container task needs
+that only where the file has routing.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import typing as t
 
@@ -16,44 +18,82 @@ from ..model.config import Layout
 from ..model.errors import NexcageError
 
 FILE = "config.json"
+FILES = (FILE, "nexcage.json")  # the first one that is there counts, alone
+LARGEST = 1 << 20  # bytes; NexCage reads no more either
 KEYS = ("enabled", "priority", "config")
 # accepted because existing configurations have it
 NO_EFFECT = {"bundle_path": "bundles lie in the state folder, one for each container"}
 
 
 def read(layout: Layout) -> dict[str, dict[str, t.Any]]:
-    """The settings of all plugins by full name; empty where the file does not exist.
+    """The settings of all plugins by full name; empty where no file exists.
 
     Raises:
         NexcageError: ``E_STATE`` where the file is not what it should be, ``E_PRIVILEGE``.
     """
-    path = f"{layout.configuration}/{FILE}"
-    try:
-        content = store.read_json(path)
-    except OSError as error:
-        raise NexcageError("E_PRIVILEGE", f"{path} cannot be read: {error.strerror}") from error
-    section = {} if content is None else content.get("plugins", {}) if isinstance(content, dict) else None
+    path, content = load(layout)
+    section = content.get("plugins", {})
     if not isinstance(section, dict):
-        raise _damaged(layout, "plugins is not a mapping")
+        raise _damaged(path, "plugins is not a mapping")
     for name, entry in section.items():
-        _check(layout, name, entry)
+        _check(path, name, entry)
     return section
 
 
-def _check(layout: Layout, name: str, entry: object) -> None:
+def load(layout: Layout) -> tuple[str, dict[str, t.Any]]:
+    """Path and content of the configuration file; where there is none, the path of one to make, and nothing.
+
+    Raises:
+        NexcageError: ``E_STATE`` where the file is not what it should be, ``E_PRIVILEGE``.
+    """
+    for name in FILES:
+        path = f"{layout.configuration}/{name}"
+        content = load_file(path)
+        if content is not None:
+            return path, content
+    return f"{layout.configuration}/{FILE}", {}
+
+
+def load_file(path: str) -> dict[str, t.Any] | None:
+    """The content of one configuration file, ``None`` where it does not exist; the errors are those of :func:`load`."""
+    try:
+        data = store.read_bytes(path)
+    except OSError as error:
+        raise NexcageError("E_PRIVILEGE", f"{path} cannot be read: {error.strerror}") from error
+    if data is None:
+        return None
+    if len(data) > LARGEST:
+        raise _damaged(path, f"it has {len(data)} bytes, and {LARGEST} are allowed")
+    try:
+        content = json.loads(data, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, f"it is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise _damaged(path, "it is no mapping")
+    return content
+
+
+def _unique(pairs: list[tuple[str, t.Any]]) -> dict[str, t.Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _value in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)} stands there twice")
+    return found
+
+
+def _check(path: str, name: str, entry: object) -> None:
     """One plugin's entry; sections of other shapes (``backend-config`` and the like) are not ours."""
     if not name.endswith("-backend"):
         return
     if not isinstance(entry, dict):
-        raise _damaged(layout, f"plugins.{name} is not a mapping")
+        raise _damaged(path, f"plugins.{name} is not a mapping")
     for key, kind in (("enabled", bool), ("priority", int), ("config", dict)):
         value = entry.get(key)
         if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
-            raise _damaged(layout, f"plugins.{name}.{key} is {value!r}, which is not of type {kind.__name__}")
+            raise _damaged(path, f"plugins.{name}.{key} is {value!r}, which is not of type {kind.__name__}")
 
 
-def _damaged(layout: Layout, message: str) -> NexcageError:
-    path = f"{layout.configuration}/{FILE}"
+def _damaged(path: str, message: str) -> NexcageError:
     return NexcageError("E_STATE", f"{path}: {message}", remedy="correct the file; it was left as it is")
 
 
@@ -72,12 +112,10 @@ def write(layout: Layout, name: str, values: t.Mapping[str, t.Any]) -> None:
         NexcageError: ``E_STATE`` where the file is not what it should be or cannot be written,
             ``E_SPACE``, ``E_LOCKED``.
     """
-    import json
-
-    path = os.path.realpath(f"{layout.configuration}/{FILE}")
     with store.Lock(f"{layout.runtime}/locks/.{FILE}", 10.0, f"process {os.getpid()}: settings of {name}"):
         read(layout)
-        content = store.read_json(path) or {}
+        found, content = load(layout)
+        path = os.path.realpath(found)
         content.setdefault("plugins", {}).setdefault(name, {}).update(values)
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
         mode = os.stat(path).st_mode & 0o777 if os.path.exists(path) else 0o644

@@ -41,11 +41,10 @@ class Key(t.NamedTuple):
 
 def _all(prefix: str, reason: str, kinds: t.Mapping[str, tuple[t.Any, ...]]) -> tuple[Key, ...]:
     """Keys of one section that do nothing, for one reason: name to kind, default, minimum, maximum."""
-    return tuple(Key(f"{prefix}.{name}", *facts, reason=reason) for name, facts in kinds.items())
+    return tuple(Key(f"{prefix}.{name}", *facts)._replace(reason=reason) for name, facts in kinds.items())
 
 
 LEVELS = ("trace", "debug", "info", "warn", "error", "fatal")
-LEAST = {"minimum": 1.0}
 
 _FOLDERS = "the folders of a host are fixed: /etc, /var/lib, /run and /var/cache/nexcage"
 _LOG = "results and the audit log /var/log/nexcage/audit.jsonl take the place of a log file"
@@ -84,7 +83,7 @@ ROUTING: tuple[Key, ...] = (
         "container_config.default_runtime",
         "string",
         "lxc",
-        **LEAST,
+        minimum=1,
         effect="the runtime of a name that no rule fits; where it is not given, only routing_compat: nexcage has a default",
     ),
     Key("container_config.crun_name_patterns", "strings", [], effect="globs of names that lead to crun, after all rules"),

@@ -159,7 +159,7 @@ def differs(routing: Routing, name: str) -> str | None:
     other = NEXCAGE if routing.mode == STANDARD else STANDARD
     return (
         f"routing: {name} goes to {_shown(ours)} with routing_compat: {routing.mode}, and would go to {_shown(theirs)} with {other};"
-        " write the rules so that both agree"
+        " write the rules so that both agree, or set routing_compat"
     )
 
 
