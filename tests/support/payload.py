@@ -25,7 +25,7 @@ UNNEEDED = (
     *("proxmox", "package", "trust", "version", "manifest", "image", "policy", "capability"),
     *("oci.lifecycle", "oci.staging", "oci.bundle", "oci.conmon", "oci.removal", "oci.rootfs", "oci.mounts", "oci.update", "oci.execution"),
     *("oci.privileges", "oci.accounts", "oci.seccomp_profile", "oci.cgroup_control", "oci.features", "oci.waiting", "manager.execute"),
-    *("manager.information", "manager.grants", "manager.hooks", "manager.health", "manager.metrics"),
+    *("configuration", "routing", "migration", "manager.information", "manager.grants", "manager.hooks", "manager.health", "manager.metrics"),
 )
 
 
