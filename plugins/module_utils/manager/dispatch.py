@@ -13,9 +13,10 @@ from ..broker.handlers import Order, Workbench, read_handlers, write_handlers
 from ..model.config import Layout
 from ..model.effects import OPERATIONS, READ
 from ..model.errors import NexcageError
-from ..worker.sandbox import limits_of
+from ..worker.sandbox import TIERS, Limits, Sandbox, limits_of
 from ..worker.spawn import Worker
 from . import registry
+from .budget import Budget
 
 TIER_BUILT_IN = "process"
 FRAME_BUILT_IN = 8 << 20  # bytes; a listing of some thousand containers
@@ -41,6 +42,8 @@ class Session:
         self.warnings: list[str] = []
         self._spare = worker
         self._workers: dict[str, Worker] = {}
+        self._sandboxes: dict[str, Sandbox] = {}
+        self._budget = Budget(layout)
         self._benches: dict[str, Workbench] = {}
 
     def __enter__(self) -> Session:
@@ -63,14 +66,14 @@ class Session:
     @property
     def sandbox(self) -> dict[str, t.Any]:
         """Tier and layers of the workers of this run; empty where none was needed."""
-        for worker in self._workers.values():
-            return worker.sandbox.as_dict()
+        for sandbox in self._sandboxes.values():
+            return sandbox.as_dict()
         return {}
 
     def sandbox_of(self, plugin: registry.Plugin) -> dict[str, t.Any]:
         """Tier and layers of one plugin's worker; empty where it did not run."""
-        worker = self._workers.get(plugin.name)
-        return worker.sandbox.as_dict() if worker is not None else {}
+        sandbox = self._sandboxes.get(plugin.name)
+        return sandbox.as_dict() if sandbox is not None else {}
 
     def operate(self, plugin: registry.Plugin, operation: str, params: t.Mapping[str, t.Any]) -> t.Any:
         """Run one operation of a plugin in its worker.
@@ -89,7 +92,8 @@ class Session:
         gate = self._gate(plugin, operation, [name] if isinstance(name, str) else [])
         worker = self._worker(plugin)
         try:
-            return worker.request(operation, dict(params), gate.call, self.timeout)
+            with self._budget.at_work(plugin.name):
+                return worker.request(operation, dict(params), gate.call, self.timeout)
         except NexcageError as error:
             error.details.setdefault("plugin", plugin.name)
             raise
@@ -118,16 +122,50 @@ class Session:
     def _worker(self, plugin: registry.Plugin) -> Worker:
         worker = self._workers.get(plugin.name)
         if worker is None:
-            worker, self._spare = self._spare or Worker(), None
-            worker.required = TIER_BUILT_IN
+            requirements, idle = self._budget.enter(plugin.name, plugin.manifest["resource_requirements"])
+            for name in idle:
+                self._workers.pop(name).close()
             try:
-                worker.start(limits_of(plugin.manifest["resource_requirements"])._replace(frame=FRAME_BUILT_IN))
-                prepare = self._benches[plugin.name].prepare  # made with the gate, which comes first
-                worker.load(plugin.name, registry.sources(plugin), dict(plugin.config), meanwhile=prepare)
+                worker = self._loaded(plugin, limits_of(requirements))
             except BaseException:
-                worker.close()
+                self._budget.leave(plugin.name)
                 raise
             self._workers[plugin.name] = worker
+            self._sandboxes[plugin.name] = worker.sandbox
+        return worker
+
+    def _loaded(self, plugin: registry.Plugin, limits: Limits) -> Worker:
+        """A worker with a plugin in it."""
+        sources = registry.sources(plugin)
+        worker = self._locked(plugin, sources, limits)
+        try:
+            prepare = self._benches[plugin.name].prepare  # made with the gate, which comes first
+            worker.load(plugin.name, sources, dict(plugin.config), meanwhile=prepare)
+        except BaseException:
+            worker.close()
+            raise
+        return worker
+
+    def _locked(self, plugin: registry.Plugin, sources: t.Mapping[str, str], limits: Limits) -> Worker:
+        """A worker of the tier that its plugin needs; a built-in one is trusted as much as this file."""
+        spare, self._spare = self._spare, None
+        tier = TIER_BUILT_IN
+        built_in = plugin.name in registry.BUILT_IN
+        if built_in:
+            limits = limits._replace(frame=FRAME_BUILT_IN)
+        if not built_in or os.path.lexists(f"{self.layout.configuration}/policy.json"):
+            from . import workers
+
+            tier = workers.required(self.layout, "builtin" if built_in else "third_party")
+            if not built_in or tier == TIERS[-1]:
+                return workers.start(sources, limits, tier, spare)
+        worker = spare or Worker()
+        worker.required = tier
+        try:
+            worker.start(limits)
+        except BaseException:
+            worker.close()
+            raise
         return worker
 
 

@@ -23,7 +23,7 @@ from ..model.errors import NexcageError
 from .inside import HOST_NAME
 from .launch import Process
 from .sandbox import TIERS, Limits, clean, identity
-from .spawn import Worker
+from .spawn import START, Worker
 
 FOLDERS = ("/usr/local/bin", "/usr/bin", "/bin")
 SYSTEM = "/usr"
@@ -164,21 +164,21 @@ def _system() -> list[str]:
     return options
 
 
-def start(limits: Limits, required: str, preload: t.Iterable[str] = (), spare: Process | None = None) -> Worker:
+def start(limits: Limits, required: str, preload: t.Iterable[str] = (), spare: Worker | None = None) -> Worker:
     """A worker of the strongest tier that this host offers, locked and ready for a plugin.
 
     Args:
         limits: What it may use.
         required: The tier below which there is none.
         preload: Names out of ``PRELOADABLE``.
-        spare: A process started ahead, for a worker without namespaces; ended where it is not needed.
+        spare: One started ahead, without namespaces; ended where it is not needed.
 
     Raises:
         NexcageError: ``E_SANDBOX`` where the required tier is not reached.
     """
     names = tuple(preload)
     try:
-        worker = _confined(limits, required, names)
+        worker = _started(Worker(process=Confined()), limits, required, names, PATIENCE)
     except NexcageError as error:
         reason = str(error.details.get("reason") or _reason(error))
         if required == TIERS[-1]:
@@ -187,26 +187,24 @@ def start(limits: Limits, required: str, preload: t.Iterable[str] = (), spare: P
     else:
         _discard(spare)
         return worker
-    worker = Worker(limits, required, spare)
-    worker.start(preload=names)
+    worker = _started(spare or Worker(), limits, required, names, START)
     worker.sandbox.missing["namespaces"] = reason
     return worker
 
 
-def _confined(limits: Limits, required: str, preload: tuple[str, ...]) -> Worker:
-    worker = Worker(limits, required, Confined())
+def _started(worker: Worker, limits: Limits, required: str, preload: tuple[str, ...], patience: float) -> Worker:
+    worker.required = required
     try:
-        worker.start(preload=preload, patience=PATIENCE)
+        worker.start(limits, preload, patience)
     except BaseException:
         worker.close()
         raise
     return worker
 
 
-def _discard(process: Process | None) -> None:
-    if process is not None:
-        process.end()
-        process.close()
+def _discard(worker: Worker | None) -> None:
+    if worker is not None:
+        worker.close()
 
 
 def _reason(error: NexcageError) -> str:

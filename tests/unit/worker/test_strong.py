@@ -20,8 +20,9 @@ import typing as t
 
 import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
-from ansible_collections.nexcage.backends.plugins.module_utils.worker import launch, strong
+from ansible_collections.nexcage.backends.plugins.module_utils.worker import strong
 from ansible_collections.nexcage.backends.plugins.module_utils.worker.sandbox import NAMESPACES, Limits
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.spawn import Worker
 from ansible_collections.nexcage.backends.tests.support import confined
 
 REAL = shutil.which("bwrap", path="/usr/local/bin:/usr/bin:/bin") or "bwrap"
@@ -192,11 +193,11 @@ def test_a_bubblewrap_that_hangs(stand_in: t.Callable[[str], None], monkeypatch:
 @as_root
 def test_no_bubblewrap(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(strong, "FOLDERS", (str(folder),))
-    spare = launch.Process()
+    spare = Worker()
     with strong.start(Limits(memory=128 << 20), "standard", spare=spare) as worker:
         assert worker.pid == spare.pid
         assert worker.sandbox.missing["namespaces"] == f"bubblewrap is not installed (no bwrap in {folder})"
-    spare = launch.Process()
+    spare = Worker()
     with pytest.raises(NexcageError, match="not installed"):
         strong.start(Limits(), "strong", spare=spare)
     assert not os.path.exists(f"/proc/{spare.pid}")
@@ -204,7 +205,7 @@ def test_no_bubblewrap(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @with_bubblewrap
 def test_a_spare_process_is_ended_where_it_is_not_needed() -> None:
-    spare = launch.Process()
+    spare = Worker()
     strong.start(Limits(memory=128 << 20), "standard", spare=spare).close()
     assert not os.path.exists(f"/proc/{spare.pid}")
 
