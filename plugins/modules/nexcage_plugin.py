@@ -9,24 +9,72 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: nexcage_plugin
-short_description: Enable, disable and configure backend plugins
+short_description: Install, grant, configure and remove backend plugins
 version_added: 0.1.0
 description:
-  - Sets whether a backend plugin may be used on a host, how much it is preferred, and its own settings.
-  - Only that plugin's entry in C(/etc/nexcage/config.json) changes. Everything else in the file stays as it is.
+  - Installs backend plugins of third parties from signed packages, says what each may do, and removes or rolls them back.
+  - Sets whether a plugin, built in or installed, may be used on a host, how much it is preferred, and its own settings.
+  - Everything is verified before anything changes. Killed at any moment, the old or the new version is installed, and the next run
+    clears what was left.
 author:
   - NexCage contributors (@cageforge)
 extends_documentation_fragment:
   - nexcage.backends.attributes
 options:
   name:
-    description: The plugin, such as V(crun-backend). The short form V(crun) works too.
+    description:
+      - The plugin, such as V(crun-backend). For a plugin that is built in the short form V(crun) works too.
+      - Has to be the name in the package's manifest.
     type: str
     required: true
   state:
-    description: Whether the plugin may be used. Left as it is where not given.
+    description:
+      - V(present) installs the package given with O(src), and leaves alone what is not given. It is the default where O(src) is given.
+      - V(enabled) and V(disabled) say whether the plugin may be used. V(enabled) also ends a quarantine.
+      - V(absent) removes an installed plugin. It is refused while the plugin has containers, or another plugin needs it.
+      - V(reloaded) takes the package that somebody put into C(/etc/nexcage/plugins).
+      - V(rolled_back) brings back the version before the last change.
     type: str
-    choices: [enabled, disabled]
+    choices: [present, absent, enabled, disabled, reloaded, rolled_back]
+  src:
+    description:
+      - A package file, C(NAME-VERSION.nexcage-plugin), or the folder of a plugin, of which an unsigned package is made.
+      - Looked for on the controller, unless O(remote_src=true).
+    type: path
+  remote_src:
+    description: Whether O(src) is a package file on the host.
+    type: bool
+    default: false
+  version:
+    description: The version, or the range of versions such as V(>=1.2,<2), that the package has to have.
+    type: str
+  digest:
+    description:
+      - The plugin digest that the package has to have, V(sha256:...). P(nexcage.backends.nexcage_plugin_package#module) returns it.
+      - A package with the right digest needs no signature.
+    type: str
+  trust:
+    description:
+      - V(signature) needs the signature of a publisher that the host trusts for this plugin, or O(digest).
+      - V(unsigned) needs neither. It is never enough for a plugin that asks for something as good as root.
+    type: str
+    choices: [signature, unsigned]
+    default: signature
+  grant:
+    description:
+      - What the plugin may do, each capability by its name. There is no word for all.
+      - What it asks for, the error without it says, as a block to paste; so does check mode.
+      - A name that is left out is refused to the plugin. Left as it is where not given.
+    type: list
+    elements: str
+  accept_root_equivalent:
+    description: Accept that O(grant) has something that is as good as root on the host.
+    type: bool
+    default: false
+  allow_downgrade:
+    description: Allow a version lower than one that was installed here before.
+    type: bool
+    default: false
   priority:
     description: The backend with the lowest number is preferred with O(nexcage.backends.nexcage_container#module:backend=auto).
     type: int
@@ -37,6 +85,7 @@ options:
     type: dict
 seealso:
   - module: nexcage.backends.nexcage_plugin_info
+  - module: nexcage.backends.nexcage_plugin_package
 """
 
 EXAMPLES = r"""
@@ -55,23 +104,54 @@ EXAMPLES = r"""
 RETURN = r"""
 ---
 plugin:
-  description: The plugin's settings after the task.
+  description: The plugin after the task, or in check mode as it would be.
   returned: success
   type: dict
-  sample:
-    name: crun-backend
-    backend: crun
-    version: 1.0.0
-    enabled: true
-    priority: 10
-    config: {}
+  contains:
+    name:
+      description: The plugin's name.
+      type: str
+      sample: crun-backend
+    backend:
+      description: What O(nexcage.backends.nexcage_container#module:backend) calls it.
+      type: str
+      sample: crun
+    version:
+      description: Its version.
+      type: str
+      sample: 1.0.0
+    state:
+      description: V(loaded), V(disabled), V(error_state) in quarantine, or V(unloaded) where it is not installed. Only of installed plugins.
+      type: str
+    enabled:
+      description: Whether it may be used.
+      type: bool
+    priority:
+      description: The lowest number is preferred.
+      type: int
+    config:
+      description: The operator's settings for it.
+      type: dict
+    digest:
+      description: The plugin digest of the installed package.
+      type: str
+    trust:
+      description: Why the package was accepted, V(signature), V(pin) or V(unsigned).
+      type: str
+    principal:
+      description: Who signed it.
+      type: str
+    grant:
+      description: The capabilities it was granted.
+      type: list
+      elements: str
 plan:
-  description: What was set, or in check mode would be set.
+  description: What was done, or in check mode would be done, each with its reason.
   returned: success
   type: list
   elements: dict
 error:
-  description: What went wrong, as RV(nexcage.backends.nexcage_container#module:error).
+  description: What went wrong, as RV(nexcage.backends.nexcage_container#module:error). With C(E_GRANT) its C(details.grant) is the block to paste.
   returned: failure
   type: dict
 """
@@ -89,7 +169,15 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["enabled", "disabled"]},
+            "state": {"type": "str", "choices": ["present", "absent", "enabled", "disabled", "reloaded", "rolled_back"]},
+            "src": {"type": "path"},
+            "remote_src": {"type": "bool", "default": False},
+            "version": {"type": "str"},
+            "digest": {"type": "str"},
+            "trust": {"type": "str", "choices": ["signature", "unsigned"], "default": "signature"},
+            "grant": {"type": "list", "elements": "str"},
+            "accept_root_equivalent": {"type": "bool", "default": False},
+            "allow_downgrade": {"type": "bool", "default": False},
             "priority": {"type": "int"},
             "config": {"type": "dict"},
         },

@@ -66,9 +66,21 @@ plugins:
     config:
       description: The operator's settings for it.
       type: dict
-    trust:
-      description: Where the plugin's code comes from. V(builtin) is the collection itself.
+    state:
+      description: V(loaded), V(disabled), or V(error_state) where it cannot be used and C(health) says why.
       type: str
+    trust:
+      description: >-
+        Why the plugin's code may run. V(builtin) is the collection itself, V(signature), V(pin) and V(unsigned) are how an installed
+        package was accepted.
+      type: str
+    digest:
+      description: The plugin digest of an installed package.
+      type: str
+    grant:
+      description: What an installed plugin was granted.
+      type: list
+      elements: str
     health:
       description: C(status) is V(healthy), V(degraded), V(unhealthy) or V(unknown), C(problems) says why.
       type: dict

@@ -35,8 +35,8 @@ def choose(session: Session, wanted: str, owner: str | None, name: str = "") -> 
         return routed
     refused = []
     for plugin in registry.all_plugins(session.layout):
-        if not plugin.enabled:
-            refused.append(f"{plugin.backend}: disabled")
+        if not plugin.enabled or plugin.problem is not None:
+            refused.append(f"{plugin.backend}: {plugin.problem.message if plugin.problem else 'disabled'}")
             continue
         problems = check(session, plugin)
         if not problems:

@@ -31,13 +31,15 @@ def containers(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str,
 def plugins(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """All plugins or those named, with manifest, settings, health and tier."""
     names = parameters.get("name")
-    chosen = registry.all_plugins(session.layout) if names is None else [registry.get(name, session.layout) for name in names]
+    chosen = registry.all_plugins(session.layout) if names is None else [registry.named(name, session.layout) for name in names]
     return {"changed": False, "plugins": [_plugin(session, plugin) for plugin in chosen]}
 
 
 def _plugin(session: Session, plugin: registry.Plugin) -> dict[str, t.Any]:
     health: dict[str, t.Any] = {"status": "unknown", "problems": ["the plugin is disabled"]}
-    if plugin.enabled:
+    if plugin.problem is not None:
+        health = {"status": "unhealthy", "problems": [str(plugin.problem)]}
+    elif plugin.enabled:
         try:
             health = session.operate(plugin, "health", {})
         except NexcageError as error:
@@ -45,25 +47,33 @@ def _plugin(session: Session, plugin: registry.Plugin) -> dict[str, t.Any]:
     return {
         "name": plugin.name,
         "backend": plugin.backend,
-        "version": plugin.manifest["version"],
+        "version": plugin.manifest.get("version"),
+        "state": "error_state" if plugin.problem else "loaded" if plugin.enabled else "disabled",
         "enabled": plugin.enabled,
         "priority": plugin.priority,
         "config": dict(plugin.config),
-        "trust": "builtin",
+        "trust": plugin.trust,
+        "digest": plugin.installed.release.digest if plugin.installed else None,
+        "grant": sorted(plugin.installed.granted) if plugin.installed else [],
         "health": health,
         "sandbox": session.sandbox_of(plugin),
-        "manifest": dict(plugin.manifest),
+        "manifest": plugin.installed.package.manifest.as_dict() if plugin.installed else dict(plugin.manifest),
     }
 
 
 def configure(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Enable or disable a plugin, set its priority and its config."""
+    """Enable or disable a built-in plugin, set its priority and its config; of others, all that there is to do."""
     from ..model import values
 
+    if registry.full_name(parameters["name"]) not in registry.BUILT_IN:
+        from .plugins import manage
+
+        return manage(session, parameters)
+    _refuse_package(parameters)
     plugin = registry.get(parameters["name"], session.layout)
     current = {"enabled": plugin.enabled, "priority": plugin.priority, "config": dict(plugin.config)}
     wanted: dict[str, t.Any] = {}
-    if parameters.get("state") is not None:
+    if parameters.get("state") in ("enabled", "disabled"):
         wanted["enabled"] = parameters["state"] == "enabled"
     if parameters.get("priority") is not None:
         wanted["priority"] = values.whole(0, 10000)("priority", parameters["priority"])
@@ -87,3 +97,18 @@ def configure(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, 
         "plugin": {"name": plugin.name, "backend": plugin.backend, "version": plugin.manifest["version"], **after},
         "plan": [{"action": "configure", "reason": f"{key}: {old} -> {new}", "changes": []} for key, (old, new) in changes.items()],
     }
+
+
+def _refuse_package(parameters: t.Mapping[str, t.Any]) -> None:
+    """A built-in plugin comes with the collection, and has what it declares."""
+    state = parameters.get("state")
+    given = [key for key in ("src", "version", "digest", "grant") if parameters.get(key) is not None]
+    if given or state not in (None, "present", "enabled", "disabled"):
+        option, value = (given[0], parameters[given[0]]) if given else ("state", state)
+        raise NexcageError(
+            "E_UNSUPPORTED",
+            f"{registry.full_name(parameters['name'])} is built in, and comes and goes with the collection",
+            option=option,
+            value=value,
+            remedy="use state: disabled to keep it from being used",
+        )

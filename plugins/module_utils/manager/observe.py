@@ -90,7 +90,7 @@ def everything(session: Session, backend: str | None = None) -> list[dict[str, t
         held.setdefault(registry.all_plugins(session.layout)[0].name, []).extend(held.pop(None))
     found: dict[str, dict[str, t.Any]] = {}
     for holder in sorted(filter(None, held)):
-        if holder not in registry.BUILT_IN:
+        if not registry.exists(holder, session.layout):
             lost = ", ".join(held[holder])
             session.warnings.append(f"not listed: {lost}, as the plugin {holder}, to which it belongs, is not installed here")
         elif backend in (None, registry.short_name(holder)):

@@ -4,11 +4,15 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from ..model.config import Layout
 from ..model.errors import NexcageError
 from . import settings
+
+if t.TYPE_CHECKING:
+    from .installed import Installed
 
 BUILT_IN = {"crun-backend": 10, "runc-backend": 20}  # name -> default priority, lower is preferred
 SUFFIX = "-backend"
@@ -23,6 +27,8 @@ class Plugin(t.NamedTuple):
         enabled: Whether it may be used.
         priority: Lower is preferred.
         config: The operator's settings for it.
+        installed: Its package; ``None`` for a built-in plugin.
+        problem: Why an installed plugin cannot be used; ``None`` where it can, as far as is known.
     """
 
     name: str
@@ -30,6 +36,15 @@ class Plugin(t.NamedTuple):
     enabled: bool
     priority: int
     config: t.Mapping[str, t.Any]
+    installed: Installed | None = None
+    problem: NexcageError | None = None
+
+    @property
+    def trust(self) -> str:
+        """Why its code may run: ``builtin``, ``signature``, ``pin`` or ``unsigned``."""
+        if self.installed is not None:
+            return self.installed.release.trust
+        return "unknown" if self.problem else "builtin"
 
     @property
     def backend(self) -> str:
@@ -57,25 +72,38 @@ def get(name: str, layout: Layout) -> Plugin:
 
     Raises:
         NexcageError: ``E_NOT_FOUND`` naming the plugins that exist; ``E_STATE`` where the
-            configuration cannot be read.
+            configuration cannot be read; what is wrong with the package of an installed one.
     """
-    name = full_name(name)
-    if name not in BUILT_IN:
+    full = full_name(name)
+    if full not in BUILT_IN:
+        return _installed(name, layout)
+    chosen = settings.read(layout).get(full, {})
+    return Plugin(
+        full,
+        _module(full).MANIFEST,
+        chosen.get("enabled", True),
+        chosen.get("priority", BUILT_IN[full]),
+        chosen.get("config") or {},
+    )
+
+
+def _installed(name: str, layout: Layout) -> Plugin:
+    """One plugin that was installed from a package."""
+    from . import installed
+
+    known = installed.names(layout)
+    full = next((candidate for candidate in (name, full_name(name)) if candidate in known), None)
+    if full is None:
         raise NexcageError(
             "E_NOT_FOUND",
             "no such plugin",
             option="name",
             value=name,
-            remedy=f"use one of {', '.join(sorted(BUILT_IN))}",
+            remedy=f"use one of {', '.join(sorted([*BUILT_IN, *known]))}, or install it with nexcage_plugin",
         )
-    chosen = settings.read(layout).get(name, {})
-    return Plugin(
-        name,
-        _module(name).MANIFEST,
-        chosen.get("enabled", True),
-        chosen.get("priority", BUILT_IN[name]),
-        chosen.get("config") or {},
-    )
+    chosen = settings.read(layout).get(full, {})
+    found = installed.load(layout, full)
+    return Plugin(full, found.package.manifest, chosen.get("enabled", True), chosen.get("priority", installed.PRIORITY), chosen.get("config") or {}, found)
 
 
 def holding(owner: str, layout: Layout, container: str) -> Plugin:
@@ -84,7 +112,7 @@ def holding(owner: str, layout: Layout, container: str) -> Plugin:
     Raises:
         NexcageError: ``E_OWNER`` where that plugin does not exist here; as :func:`get` otherwise.
     """
-    if owner not in BUILT_IN:
+    if not exists(owner, layout):
         raise NexcageError(
             "E_OWNER",
             f"the container belongs to the plugin {owner}, which is not installed here",
@@ -113,13 +141,49 @@ def usable(name: str, layout: Layout) -> Plugin:
     return plugin
 
 
+def exists(name: str, layout: Layout) -> bool:
+    """Whether there is a plugin of that full name, built in or installed."""
+    if name in BUILT_IN:
+        return True
+    from . import installed
+
+    return name in installed.names(layout)
+
+
 def all_plugins(layout: Layout) -> list[Plugin]:
-    """Every plugin, the preferred one first."""
-    return sorted((get(name, layout) for name in BUILT_IN), key=lambda plugin: (plugin.priority, plugin.name))
+    """Every plugin, the preferred one first; those that cannot be used say why in ``problem``."""
+    found = [get(name, layout) for name in BUILT_IN]
+    if os.path.isdir(layout.state + "/plugins"):
+        from . import installed
+
+        found += [_or_problem(name, layout) for name in installed.names(layout)]
+    return sorted(found, key=lambda plugin: (plugin.priority, plugin.name))
+
+
+def named(name: str, layout: Layout) -> Plugin:
+    """One plugin as :func:`get` finds it; one that cannot be used says why in ``problem``.
+
+    Raises:
+        NexcageError: ``E_NOT_FOUND``, ``E_STATE``.
+    """
+    full = next((candidate for candidate in (name, full_name(name)) if exists(candidate, layout)), None)
+    return get(name, layout) if full is None or full in BUILT_IN else _or_problem(full, layout)
+
+
+def _or_problem(name: str, layout: Layout) -> Plugin:
+    try:
+        return _installed(name, layout)
+    except NexcageError as problem:
+        from . import installed
+
+        chosen = settings.read(layout).get(name, {})
+        return Plugin(name, {}, chosen.get("enabled", True), chosen.get("priority", installed.PRIORITY), chosen.get("config") or {}, problem=problem)
 
 
 def sources(plugin: Plugin) -> dict[str, str]:
     """The plugin's source by file name, as it is sent to the worker."""
+    if plugin.installed is not None:
+        return plugin.installed.package.sources()
     from ..worker.bundle import plugin_sources
 
     return plugin_sources(_module(plugin.name))

@@ -1,0 +1,79 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Brings the package of a plugin from the controller to the host, after a look at it here."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import typing as t
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible_collections.nexcage.backends.plugins.module_utils.broker import guarded
+from ansible_collections.nexcage.backends.plugins.module_utils.manager import archive, package, packing
+from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
+
+MODULE = "nexcage.backends.nexcage_plugin"
+
+
+class ActionModule(ActionBase):
+    """Runs ``nexcage_plugin``; with ``src`` on the controller, sends that there first."""
+
+    _supports_check_mode = True
+    _requires_connection = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        """The module's result; an error names the option ``src`` where the package is no good."""
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        arguments = dict(self._task.args)
+        source = arguments.get("src")
+        if source is None or _true(arguments.get("remote_src")):
+            return {**result, **self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars)}
+        try:
+            name, data = read(self._found(str(source)))
+        except NexcageError as error:
+            error.option, error.value = error.option or "src", error.value or str(source)
+            return {**result, "failed": True, "msg": str(error), "error": error.as_dict()}
+        try:
+            arguments.update(src=self._sent(name, data), remote_src=True)
+            return {**result, **self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars)}
+        finally:
+            t.cast("t.Any", self)._remove_tmp_path(self._connection._shell.tmpdir)
+
+    def _found(self, source: str) -> str:
+        """The path on the controller, as for other modules: beside the playbook, in the role's ``files``."""
+        try:
+            return str(t.cast("t.Any", self)._find_needle("files", source))
+        except AnsibleError as error:
+            raise NexcageError("E_NOT_FOUND", str(error), option="src", value=source, remedy="check the path, or set remote_src: true") from None
+
+    def _sent(self, name: str, data: bytes) -> str:
+        """The path of the package on the host, in the task's own temporary folder."""
+        folder = self._connection._shell.tmpdir or self._make_tmp_path()
+        path = str(self._connection._shell.join_path(folder, name))
+        with tempfile.TemporaryDirectory() as local:
+            place = os.path.join(local, name)
+            with open(place, "wb") as file:
+                file.write(data)
+            t.cast("t.Any", self)._transfer_file(place, path)
+        t.cast("t.Any", self)._fixup_perms2((folder, path))
+        return path
+
+
+def read(source: str) -> tuple[str, bytes]:
+    """File name and bytes of a package, or of the unsigned package that is made of a plugin's folder.
+
+    Raises:
+        NexcageError: What is wrong with it.
+    """
+    if os.path.isdir(source):
+        content = packing.collect(source)
+        return package.file_name(content.manifest), packing.pack(content.files)
+    data = guarded.read_any(source, archive.PACKED_LIMIT)
+    found = package.from_bytes(data, source)
+    return package.file_name(found.manifest), data
+
+
+def _true(value: t.Any) -> bool:
+    return value is True or str(value).lower() in ("yes", "true", "on", "1")

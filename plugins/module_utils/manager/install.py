@@ -1,0 +1,144 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Changing which package of a plugin is active: killed at any moment, the old one or the new one is.
+
+The record names the active package by its digest, and its rename is the moment of change. A package lies in
+``plugin_dir``, or for a while in the plugin's own state folder: before the record changes, the new one and the
+one that is replaced are both kept there, so whichever the record names can be read. What a killed run left is
+cleared by the next change, or by :func:`settle`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from ..broker import store
+from ..model.config import Layout
+from ..model.errors import NexcageError
+from ..model.version import parse_version
+from . import installed, records
+from .records import Record, Release
+
+
+def lock(layout: Layout, timeout: float) -> store.Lock:
+    """Whoever changes plugins holds it; who uses them does not."""
+    held = store.Lock(f"{layout.runtime}/locks/.plugins", timeout, f"process {os.getpid()}: nexcage_plugin")
+    held.discard = True
+    return held
+
+
+def activate(layout: Layout, name: str, release: Release, data: bytes) -> Record:
+    """Make a package the active one; the one before it is kept for a rollback.
+
+    Args:
+        layout: The host's folders.
+        name: The plugin.
+        release: What shall be active.
+        data: Its package, checked by the caller.
+
+    Raises:
+        NexcageError: ``E_SPACE`` or ``E_STATE``; what was active still is, unless the record had changed already.
+    """
+    record = records.read(layout, name) or Record(name, None)
+    old = record.active
+    keep(layout, name, release.digest, data)
+    if old is not None and old.digest != release.digest:
+        _keep_active(layout, name, old)
+    else:
+        old = record.previous
+    store.checkpoint("plugin:kept")
+    record = Record(name, release, old, _floor(record.floor, release.version))
+    records.write(layout, record)
+    store.checkpoint("plugin:recorded")
+    settle(layout, record)
+    return record
+
+
+def deactivate(layout: Layout, name: str) -> None:
+    """Remove a plugin's package; the version floor stays.
+
+    Raises:
+        NexcageError: ``E_STATE``.
+    """
+    record = records.read(layout, name) or Record(name, None)
+    records.write(layout, Record(name, None, record.active or record.previous, record.floor))
+    store.checkpoint("plugin:recorded")
+    settle(layout, Record(name, None, record.active or record.previous, record.floor))
+
+
+def keep(layout: Layout, name: str, digest: str, data: bytes) -> None:
+    """Put a package into the plugin's own state folder."""
+    path = records.kept(layout, name, digest)
+    store.ensure_folder(os.path.dirname(path))
+    store.atomic_write(path, data)
+    store.sync_folder(os.path.dirname(path))
+
+
+def _keep_active(layout: Layout, name: str, release: Release) -> None:
+    """Keep a copy of what is replaced; where somebody has removed or changed it there is nothing to roll back to."""
+    with contextlib.suppress(NexcageError):
+        _package, data = installed.fetch(layout, name, release)
+        keep(layout, name, release.digest, data)
+
+
+def settle(layout: Layout, record: Record) -> bool:
+    """Bring the folders to what the record says; whether anything was to do.
+
+    The active package goes to ``plugin_dir``, the previous one stays in the state folder, and what else this
+    collection put there goes.
+    """
+    active, previous = record.active, record.previous
+    place, changed = installed.plugin_dir(layout), False
+    if active is None and previous is not None:  # removed
+        store.remove(f"{place}/{previous.file}")
+        store.checkpoint("plugin:removed")
+        record, previous, changed = record._replace(previous=None), None, True
+        records.write(layout, record)
+    if active is not None:
+        inside = records.kept(layout, record.name, active.digest)
+        data = store.read_bytes(inside)
+        if data is not None:
+            _publish(place, active.file, data)
+            store.checkpoint("plugin:published")
+            if previous is not None and previous.file != active.file:
+                store.remove(f"{place}/{previous.file}")
+            changed = True
+    for path in _leftovers(layout, record):
+        store.remove(path)
+        changed = True
+    return changed
+
+
+def unsettled(layout: Layout, record: Record) -> bool:
+    """Whether a killed run left something that :func:`settle` clears."""
+    return (record.active is None and record.previous is not None) or bool(_leftovers(layout, record))
+
+
+def _leftovers(layout: Layout, record: Record) -> list[str]:
+    """The files that have no use: packages that are neither active nor previous, and what was written only in part."""
+    folder = records.folder(layout, record.name)
+    wanted = "" if record.previous is None else os.path.basename(records.kept(layout, record.name, record.previous.digest))
+    found = [f"{folder}/{records.KEPT}/{name}" for name in _entries(f"{folder}/{records.KEPT}") if name != wanted]
+    for place in (folder, installed.plugin_dir(layout)):
+        ours = (records.FILE, f"{record.name}-")
+        found += [f"{place}/{name}" for name in _entries(place) if name.startswith(ours) and name.endswith(store.TEMPORARY_SUFFIX)]
+    return found
+
+
+def _entries(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []
+
+
+def _publish(place: str, file: str, data: bytes) -> None:
+    os.makedirs(place, mode=0o755, exist_ok=True)
+    store.refuse_others(place)
+    store.atomic_write(f"{place}/{file}", data, mode=0o644)
+    store.sync_folder(place)
+
+
+def _floor(old: str, version: str) -> str:
+    return version if not old or parse_version(old) < parse_version(version) else old

@@ -1,0 +1,334 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a task of ``nexcage_plugin`` to an installed plugin: what is there, what shall be, and the way between.
+
+Everything is read, verified and decided before anything changes; check mode stops there.
+"""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from ..broker import guarded, store
+from ..broker.oci import records as containers
+from ..model.errors import NexcageError
+from ..model.version import Range, parse_version
+from . import archive, dependencies, grants, install, installed, package, publishers, records, registry, requirements, settings, trust
+from .dispatch import Session, require_root
+from .grants import Grant
+from .package import Package
+from .records import Record, Release
+
+
+class Situation(t.NamedTuple):
+    """All that a task of nexcage_plugin can change about one installed plugin."""
+
+    release: Release | None
+    grant: Grant | None
+    enabled: bool
+    priority: int
+    config: t.Mapping[str, t.Any]
+    quarantined: str = ""
+
+    def facts(self) -> dict[str, t.Any]:
+        """For diff and result; nothing in it is secret, and nothing changes by itself."""
+        if self.release is None:
+            return {}
+        return {
+            "version": self.release.version,
+            "digest": self.release.digest,
+            "trust": self.release.trust,
+            "principal": self.release.principal or None,
+            "grant": sorted(self.grant.capabilities) if self.grant else [],
+            "root_equivalent_accepted": bool(self.grant and self.grant.root_equivalent_accepted),
+            "enabled": self.enabled,
+            "priority": self.priority,
+            "config": dict(self.config),
+            "quarantined": self.quarantined,
+        }
+
+
+class Change(t.NamedTuple):
+    """What shall be, with what has to be written for it."""
+
+    wanted: Situation
+    data: bytes | None = None
+    manifest: t.Mapping[str, t.Any] | None = None
+    reason: str = ""
+
+
+def manage(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Bring one installed plugin to what the task says.
+
+    Returns:
+        ``changed``, ``plan``, ``diff``, ``plugin``, ``warnings`` of the module's result.
+
+    Raises:
+        NexcageError: Before anything changed where the task, the package or the host is at fault.
+    """
+    require_root("the plugins of a host")
+    layout, name = session.layout, parameters["name"]
+    publishers.refuse_reserved(name)
+    for folder in (layout.state, layout.runtime, layout.configuration):
+        store.refuse_others(folder)
+    if session.check_mode:
+        return _manage(session, name, parameters)
+    with install.lock(layout, session.timeout):
+        return _manage(session, name, parameters)
+
+
+def _manage(session: Session, name: str, parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    record = records.read(session.layout, name) or Record(name, None)
+    now = _situation(session, record)
+    state = parameters.get("state") or ("present" if parameters.get("src") else None)
+    change = _CHANGES[state](session, record, now, parameters)
+    unsettled = install.unsettled(session.layout, record)
+    before, after = now.facts(), change.wanted.facts()
+    changed = before != after
+    if not session.check_mode and (changed or unsettled):
+        _apply(session, name, record, now, change)
+    different = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    return {
+        "changed": changed,
+        "plan": _plan(now, change, different),
+        "diff": {
+            "before": {key: before.get(key) for key in different if before},
+            "after": {key: after.get(key) for key in different if after},
+            "before_header": name,
+            "after_header": name,
+        },
+        "plugin": {"name": name, "backend": registry.short_name(name), "state": _state(change.wanted), **after},
+        "warnings": _warnings(change),
+    }
+
+
+def _situation(session: Session, record: Record) -> Situation:
+    chosen = settings.read(session.layout).get(record.name, {})
+    grant = grants.read(session.layout, record.name) if record.active else None
+    config = chosen.get("config") or {}
+    return Situation(record.active, grant, chosen.get("enabled", True), chosen.get("priority", installed.PRIORITY), config, record.quarantined)
+
+
+def _state(situation: Situation) -> str:
+    if situation.release is None:
+        return "unloaded"
+    if situation.quarantined:
+        return "error_state"
+    return "loaded" if situation.enabled else "disabled"
+
+
+# ---- what shall be, by the option state
+
+
+def _present(session: Session, record: Record, now: Situation, parameters: t.Mapping[str, t.Any]) -> Change:
+    source = parameters.get("src")
+    if source is None:
+        if record.active is None:
+            raise NexcageError("E_NOT_FOUND", f"{record.name} is not installed", option="name", value=record.name, remedy="give its package as src")
+        found, data = installed.fetch(session.layout, record.name, record.active)
+        _wanted_version(parameters, found)
+        _wanted_digest(parameters, found)
+        return _configured(session, record, now._replace(grant=_grant(now, found, parameters)), found, parameters)
+    try:
+        data = guarded.read_any(source, archive.PACKED_LIMIT)
+    except NexcageError as error:
+        error.option = "src"
+        raise
+    return _candidate(session, record, now, package.from_bytes(data, source), data, parameters)
+
+
+def _candidate(session: Session, record: Record, now: Situation, found: Package, data: bytes, parameters: t.Mapping[str, t.Any]) -> Change:
+    """A package that shall become the active one: everything that speaks against it, before anything changes."""
+    if found.name != record.name:
+        raise NexcageError("E_INVALID", f"{found.path} is the plugin {found.name}", option="name", value=record.name, remedy=f"set name: {found.name}")
+    _wanted_version(parameters, found)
+    release = _judged(session, found, parameters)
+    if record.active is not None and record.active.digest == release.digest and record.active.trust == release.trust:
+        release = record.active
+    _refuse_downgrade(record, found, parameters)
+    _refuse_host(session, record.name, found.manifest)
+    change = _configured(session, record, now._replace(release=release, grant=_grant(now, found, parameters)), found, parameters)
+    return change._replace(data=data)
+
+
+def _judged(session: Session, found: Package, parameters: t.Mapping[str, t.Any]) -> Release:
+    unsigned = parameters.get("trust") == "unsigned"
+    moment = time.time()
+    verdict = trust.judge(found, session.layout, pin=parameters.get("digest"), unsigned=unsigned, now=moment, require_signatures=not unsigned)
+    digest = verdict.trust or trust.digest(session.layout)
+    return Release(found.version, found.digest, package.file_name(found.manifest), verdict.kind, verdict.principal or "", digest, int(moment))
+
+
+def _wanted_version(parameters: t.Mapping[str, t.Any], found: Package) -> None:
+    wanted = parameters.get("version")
+    if wanted is not None and parse_version(found.version) not in Range(wanted if wanted[:1] in "<>=~" else f"=={wanted}"):
+        message = f"the package is {found.name} {found.version}"
+        raise NexcageError("E_VERSION", message, option="version", value=wanted, remedy="give another src, or another version")
+
+
+def _wanted_digest(parameters: t.Mapping[str, t.Any], found: Package) -> None:
+    wanted = parameters.get("digest")
+    if wanted is not None and wanted != found.digest:
+        raise NexcageError("E_INTEGRITY", f"{found.digest} is installed", option="digest", value=wanted, remedy="give the package with that digest as src")
+
+
+def _refuse_downgrade(record: Record, found: Package, parameters: t.Mapping[str, t.Any]) -> None:
+    same = record.active is not None and record.active.digest == found.digest
+    if record.floor and not same and parse_version(found.version) < parse_version(record.floor) and not parameters.get("allow_downgrade"):
+        raise NexcageError(
+            "E_TRUST",
+            f"{record.name} was {record.floor} here already, and {found.version} is older",
+            option="version",
+            value=found.version,
+            remedy=f"install {record.floor} or later, or set allow_downgrade: true",
+        )
+
+
+def _refuse_host(session: Session, name: str, manifest: t.Mapping[str, t.Any]) -> None:
+    lacking = requirements.check(manifest)
+    if lacking:
+        raise lacking[0]
+    known = {plugin.name: plugin.manifest for plugin in registry.all_plugins(session.layout) if plugin.problem is None}
+    dependencies.check(name, {**known, name: manifest})
+
+
+def _grant(now: Situation, found: Package, parameters: t.Mapping[str, t.Any]) -> Grant | None:
+    """What the plugin shall have: what the task grants, else what it has already, if that still covers what it asks for."""
+    names = parameters.get("grant")
+    if names is None:
+        grants.check(found.manifest, now.grant)
+        return now.grant
+    made = grants.wanted(found.manifest, names, bool(parameters.get("accept_root_equivalent")), "nexcage_plugin")
+    old = now.grant
+    unmoved = made._replace(granted_at=old.granted_at, granted_by=old.granted_by) if old else made
+    return old if old is not None and unmoved == old else made
+
+
+def _configured(session: Session, record: Record, wanted: Situation, found: Package, parameters: t.Mapping[str, t.Any]) -> Change:
+    """Priority and config of the task, checked against the manifest."""
+    from ..model import values
+
+    if parameters.get("priority") is not None:
+        wanted = wanted._replace(priority=values.whole(0, 10000)("priority", parameters["priority"]))
+    if parameters.get("config") is not None:
+        wanted = wanted._replace(config=settings.checked_config(found.manifest["configuration"], parameters["config"], record.name))
+    return Change(wanted, None, found.manifest)
+
+
+def _enabled(session: Session, record: Record, now: Situation, parameters: t.Mapping[str, t.Any]) -> Change:
+    change = _present(session, record, now, {**parameters, "src": None})
+    return change._replace(wanted=change.wanted._replace(enabled=True, quarantined=""))
+
+
+def _disabled(session: Session, record: Record, now: Situation, parameters: t.Mapping[str, t.Any]) -> Change:
+    if record.active is None:
+        raise NexcageError("E_NOT_FOUND", f"{record.name} is not installed", option="name", value=record.name, remedy="give its package as src")
+    return Change(now._replace(enabled=False))
+
+
+def _absent(session: Session, record: Record, now: Situation, parameters: t.Mapping[str, t.Any]) -> Change:
+    if record.active is None:
+        return Change(now)
+    layout = session.layout
+    held = [name for name in containers.names(containers.Places(layout, "")) if _owner(session, name) == record.name]
+    if held:
+        raise NexcageError(
+            "E_EXISTS",
+            f"{record.name} still has containers: {', '.join(held)}",
+            option="name",
+            value=record.name,
+            remedy="remove them with nexcage_container: state=absent, or disable the plugin",
+        )
+    others = {plugin.name: plugin.manifest for plugin in registry.all_plugins(layout) if plugin.problem is None}
+    needing = dependencies.dependants(record.name, others)
+    if needing:
+        raise NexcageError("E_DEPENDENCY", f"{', '.join(needing)} needs it", option="name", value=record.name, remedy=f"remove {needing[0]} first")
+    return Change(Situation(None, None, now.enabled, now.priority, now.config))
+
+
+def _owner(session: Session, name: str) -> str | None:
+    from . import observe
+
+    return observe.owner(session.layout, name)
+
+
+def _reloaded(session: Session, record: Record, now: Situation, parameters: t.Mapping[str, t.Any]) -> Change:
+    """Take what lies in the folder of packages now."""
+    path = installed.lying(session.layout, record.name)
+    data = guarded.read(path, archive.PACKED_LIMIT)
+    return _candidate(session, record, now, package.from_bytes(data, path), data, parameters)
+
+
+def _rolled_back(session: Session, record: Record, now: Situation, parameters: t.Mapping[str, t.Any]) -> Change:
+    previous = record.previous
+    if record.active is None or previous is None:
+        message = f"there is no earlier version of {record.name} here"
+        raise NexcageError("E_NOT_FOUND", message, option="state", value="rolled_back", remedy="install one from src")
+    found, data = installed.fetch(session.layout, record.name, previous)
+    installed.judge(session.layout, found, previous)
+    _refuse_host(session, record.name, found.manifest)
+    wanted = now._replace(release=previous, grant=_grant(now, found, parameters))
+    return Change(wanted, data, found.manifest, f"{record.active.version} -> {previous.version}")
+
+
+_CHANGES: dict[str | None, t.Callable[[Session, Record, Situation, t.Mapping[str, t.Any]], Change]] = {
+    None: _present,
+    "present": _present,
+    "enabled": _enabled,
+    "disabled": _disabled,
+    "absent": _absent,
+    "reloaded": _reloaded,
+    "rolled_back": _rolled_back,
+}
+
+
+# ---- the way there
+
+
+def _apply(session: Session, name: str, record: Record, now: Situation, change: Change) -> None:
+    """Write what differs. The record is the moment of change; the grant for it is written before, beside the old one."""
+    layout, wanted = session.layout, change.wanted
+    if wanted.release is None:
+        install.deactivate(layout, name)
+        grants.remove(layout, name)
+        return
+    if wanted.grant is not None and wanted.grant != now.grant:
+        grants.stage(layout, wanted.grant)
+    store.checkpoint("plugin:granted")
+    if change.data is not None and wanted.release != now.release:
+        record = install.activate(layout, name, wanted.release, change.data)
+    if record.quarantined != wanted.quarantined:
+        record = record._replace(quarantined=wanted.quarantined)
+        records.write(layout, record)
+    install.settle(layout, record)
+    grants.settle(layout, name)
+    values = {key: getattr(wanted, key) for key in settings.KEYS if getattr(wanted, key) != getattr(now, key)}
+    if values:
+        settings.write(layout, name, values)
+
+
+def _plan(now: Situation, change: Change, different: t.Sequence[str]) -> list[dict[str, t.Any]]:
+    wanted, actions = change.wanted, []
+    if now.release != wanted.release:
+        kind = "remove" if wanted.release is None else "install" if now.release is None else "update"
+        old, new = (release and f"{release.version} ({release.digest[:19]})" for release in (now.release, wanted.release))
+        actions.append({"action": kind, "reason": change.reason or f"{old or 'not installed'} -> {new or 'not installed'}", "changes": []})
+    if wanted.release is not None:
+        before, after = (situation.grant and (situation.grant.capabilities, situation.grant.root_equivalent_accepted) for situation in (now, wanted))
+        if before != after and {"grant", "root_equivalent_accepted"} & set(different):
+            old, new = (", ".join(situation.grant.capabilities) if situation.grant else "" for situation in (now, wanted))
+            actions.append({"action": "grant", "reason": f"{old or 'nothing'} -> {new or 'nothing'}", "changes": []})
+        for key in ("enabled", "priority", "config", "quarantined"):
+            if getattr(now, key) != getattr(wanted, key):
+                actions.append({"action": "configure", "reason": f"{key}: {getattr(now, key)!r} -> {getattr(wanted, key)!r}", "changes": []})
+    return actions
+
+
+def _warnings(change: Change) -> list[str]:
+    found = []
+    if change.wanted.release is not None and change.wanted.release.trust == trust.UNSIGNED:
+        found.append(f"{change.wanted.release.file} is not signed, and was accepted because the task says trust: unsigned")
+    if change.manifest is not None:
+        found += list(getattr(change.manifest, "notes", ()))
+    return found

@@ -1,0 +1,216 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The life of an installed plugin, through the module: check mode, run, again, and every refusal before anything changed."""
+
+from __future__ import annotations
+
+import pathlib
+import typing as t
+
+import pytest
+from ansible_collections.nexcage.backends.plugins.module_utils.manager import package, records
+from ansible_collections.nexcage.backends.plugins.module_utils.model.config import Layout
+from ansible_collections.nexcage.backends.tests.support import modules, releases
+
+pytestmark = pytest.mark.requires("root")
+NAME = "demo-backend"
+OPEN = {"capabilities": ["container_list", "container_info", "logging"]}
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """An empty host."""
+    monkeypatch.setenv("NEXCAGE_ROOT", str(tmp_path / "root"))
+    (tmp_path / "root").mkdir()
+    return tmp_path / "root"
+
+
+class Author:
+    """Makes packages."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.folder = folder
+
+    def __call__(self, version: str = "1.0.0", name: str = NAME, **fields: t.Any) -> str:
+        path = self.folder / f"{name}-{version}.nexcage-plugin"
+        path.write_bytes(releases.data(name, version, **fields))
+        return str(path)
+
+    def digest(self, path: str) -> str:
+        return package.from_bytes(pathlib.Path(path).read_bytes(), path).digest
+
+
+@pytest.fixture
+def author(tmp_path: pathlib.Path) -> Author:
+    (tmp_path / "made").mkdir()
+    return Author(tmp_path / "made")
+
+
+def ask(check: bool = False, **parameters: t.Any) -> modules.Result:
+    return modules.run("nexcage_plugin", check=check, **{"name": NAME, **parameters})
+
+
+def snapshot(root: pathlib.Path) -> dict[str, t.Any]:
+    """All but the folder of locks, which come and go."""
+    return {path: what for path, what in modules.snapshot(root).items() if not path.startswith(f"{root}/run") and path != str(root)}
+
+
+def predicted(root: pathlib.Path, **parameters: t.Any) -> dict[str, t.Any]:
+    """Check mode, run, check mode again, run again: predicted exactly, and done once."""
+    before = snapshot(root)
+    first = ask(check=True, **parameters)
+    assert not first.get("failed"), first.get("msg")
+    assert snapshot(root) == before
+    second = ask(**parameters)
+    assert (second["changed"], second["plan"], second["diff"], second["plugin"]) == (first["changed"], first["plan"], first["diff"], first["plugin"])
+    middle = snapshot(root)
+    assert ask(check=True, **parameters)["changed"] is False and ask(**parameters)["changed"] is False
+    assert snapshot(root) == middle
+    return second
+
+
+def refused(root: pathlib.Path, code: str, said: str, **parameters: t.Any) -> dict[str, t.Any]:
+    """The same refusal in check mode and without, and nothing changed."""
+    before = snapshot(root)
+    found = [ask(check=check, **parameters) for check in (True, False)]
+    assert all(result.get("failed") and result["error"]["code"] == code and said in result["msg"] for result in found), found
+    assert found[0]["msg"] == found[1]["msg"] and found[1]["error"]["remedy"]
+    after = snapshot(root)
+    assert after == before
+    return found[1]
+
+
+def test_installed_by_its_digest(root: pathlib.Path, author: Author) -> None:
+    source = author()
+    result = predicted(root, src=source, digest=author.digest(source))
+    assert result["changed"] and [action["action"] for action in result["plan"]] == ["install"]
+    assert result["plugin"]["trust"] == "pin" and result["plugin"]["version"] == "1.0.0" and result["plugin"]["state"] == "loaded"
+    assert (root / "etc/nexcage/plugins/demo-backend-1.0.0.nexcage-plugin").exists()
+    (found,) = modules.run("nexcage_plugin_info", name=[NAME])["plugins"]
+    assert (found["version"], found["trust"], found["health"]["status"]) == ("1.0.0", "pin", "healthy"), found
+    assert found["sandbox"]["tier"] in ("standard", "strong")
+
+
+def test_unsigned_only_where_the_task_says_so(root: pathlib.Path, author: Author) -> None:
+    source = author()
+    refused(root, "E_SIGNATURE", "not signed", src=source)
+    result = predicted(root, src=source, trust="unsigned")
+    assert result["plugin"]["trust"] == "unsigned" and "not signed" in str(ask(src=source, trust="unsigned")["warnings"])
+
+
+def test_what_it_asks_for_is_granted_by_name(root: pathlib.Path, author: Author) -> None:
+    source = author(**OPEN)
+    error = refused(root, "E_GRANT", "container_list", src=source, trust="unsigned")
+    assert "- container_list" in error["error"]["details"]["grant"]
+    refused(root, "E_GRANT", "host_command", src=source, trust="unsigned", grant=["host_command"])
+    result = predicted(root, src=source, trust="unsigned", grant=["logging", "container_list"])
+    assert result["plugin"]["grant"] == ["container_list", "logging"]
+    result = predicted(root, src=source, trust="unsigned", grant=["container_list"])
+    assert [action["action"] for action in result["plan"]] == ["grant"] and result["diff"]["after"] == {"grant": ["container_list"]}
+    assert ask(src=source, trust="unsigned")["changed"] is False  # what is not given stays
+
+
+def test_case_88_an_update_that_asks_for_more(root: pathlib.Path, author: Author) -> None:
+    predicted(root, src=author(**OPEN), trust="unsigned", grant=OPEN["capabilities"])
+    wider = author("1.1.0", capabilities=[*OPEN["capabilities"], "container_stop"])
+    refused(root, "E_GRANT", "container_stop", src=wider, trust="unsigned")
+    assert ask(src=author("1.0.1", **OPEN), trust="unsigned")["changed"]  # asks for no more, and needs no new grant
+    result = predicted(root, src=wider, trust="unsigned", grant=[*OPEN["capabilities"], "container_stop"])
+    assert [action["action"] for action in result["plan"]] == ["update", "grant"] and result["plugin"]["version"] == "1.1.0"
+
+
+def test_case_87_downgrade(root: pathlib.Path, author: Author) -> None:
+    old, new = author(), author("1.2.0")
+    predicted(root, src=new, trust="unsigned")
+    refused(root, "E_TRUST", "1.0.0 is older", src=old, trust="unsigned")
+    predicted(root, src=old, trust="unsigned", allow_downgrade=True)
+    predicted(root, state="absent")
+    refused(root, "E_TRUST", "1.0.0 is older", src=old, trust="unsigned")  # also after a removal
+    predicted(root, src=new, trust="unsigned")
+
+
+def test_rolled_back(root: pathlib.Path, author: Author) -> None:
+    predicted(root, src=author(), trust="unsigned")
+    refused(root, "E_NOT_FOUND", "no earlier version", state="rolled_back")
+    predicted(root, src=author("2.0.0"), trust="unsigned")
+    result = ask(state="rolled_back")
+    assert result["changed"] and result["plugin"]["version"] == "1.0.0"
+    assert ask(state="rolled_back")["plugin"]["version"] == "2.0.0"  # and back again
+
+
+def test_reloaded(root: pathlib.Path, author: Author) -> None:
+    predicted(root, src=author(), trust="unsigned")
+    folder = root / "etc/nexcage/plugins"
+    assert ask(state="reloaded", trust="unsigned")["changed"] is False
+    newer = pathlib.Path(author("1.1.0"))
+    (folder / newer.name).write_bytes(newer.read_bytes())
+    refused(root, "E_EXISTS", "demo-backend-1.0.0.nexcage-plugin and demo-backend-1.1.0.nexcage-plugin", state="reloaded", trust="unsigned")
+    (folder / "demo-backend-1.0.0.nexcage-plugin").unlink()
+    refused(root, "E_INTEGRITY", "is gone", state="enabled")
+    result = predicted(root, state="reloaded", trust="unsigned")
+    assert result["changed"] and result["plugin"]["version"] == "1.1.0"
+    (folder / newer.name).unlink()
+    refused(root, "E_NOT_FOUND", "no package of demo-backend", state="reloaded", trust="unsigned")
+
+
+def test_enabled_disabled_priority_config(root: pathlib.Path, author: Author) -> None:
+    source = author(configuration={"level": {"type": "integer", "default": 1}})
+    predicted(root, src=source, trust="unsigned", priority=7, config={"level": 3})
+    assert predicted(root, state="disabled")["plugin"]["state"] == "disabled"
+    assert modules.run("nexcage_plugin_info", name=[NAME])["plugins"][0]["enabled"] is False
+    assert predicted(root, state="enabled")["diff"]["after"] == {"enabled": True}
+    refused(root, "E_INVALID", "config.level", state="present", config={"level": "x"})
+    refused(root, "E_INVALID", "config.other", config={"other": 1})
+    assert predicted(root, config={})["plugin"]["config"] == {}
+
+
+def test_in_quarantine(root: pathlib.Path, author: Author) -> None:
+    predicted(root, src=author(), trust="unsigned")
+    layout = Layout.for_user(0, {"NEXCAGE_ROOT": str(root)})
+    record = records.read(layout, NAME)
+    assert record is not None
+    records.write(layout, record._replace(quarantined="it crashed 5 times"))
+    (found,) = modules.run("nexcage_plugin_info", name=[NAME])["plugins"]
+    assert found["health"]["status"] == "unhealthy" and "crashed 5 times" in found["health"]["problems"][0]
+    assert predicted(root, state="enabled")["plugin"]["state"] == "loaded"
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "fields", "parameters"),
+    [
+        ("E_DEPENDENCY", "needs the plugin other-backend", {"dependencies": ["other-backend"]}, {}),
+        ("E_SYSTEM", "architecture is mips", {"system_requirements": {"architecture": ["mips"]}}, {}),
+        ("E_BINARY", "nexcage-no-such is not installed", {"binary_dependencies": [{"name": "nexcage-no-such", "version": ">=1"}]}, {}),
+        ("E_VERSION", "the package is demo-backend 1.0.0", {}, {"version": ">=2"}),
+        ("E_VERSION", "the package is demo-backend 1.0.0", {}, {"version": "1.0.1"}),
+        ("E_INVALID", "is the plugin demo-backend", {}, {"name": "another-backend"}),
+        ("E_INTEGRITY", "has the digest", {}, {"trust": "signature", "digest": "sha256:" + "0" * 64}),
+    ],
+)
+def test_refused(root: pathlib.Path, author: Author, code: str, said: str, fields: dict[str, t.Any], parameters: dict[str, t.Any]) -> None:
+    refused(root, code, said, **{"src": author(**fields), "trust": "unsigned", **parameters})
+    source = author("1.0.0")  # without the flaw
+    assert ask(src=source, trust="unsigned", version="~=1.0")["changed"]
+
+
+def test_a_plugin_that_another_needs(root: pathlib.Path, author: Author) -> None:
+    predicted(root, src=author(), trust="unsigned")
+    ask(name="other-backend", src=author(name="other-backend", dependencies=[{"name": NAME, "version": ">=1"}]), trust="unsigned")
+    refused(root, "E_DEPENDENCY", "other-backend needs it", state="absent")
+    assert ask(name="other-backend", state="absent")["changed"] and ask(state="absent")["changed"]
+    assert ask(state="absent")["changed"] is False
+
+
+def test_case_90_a_reserved_name(root: pathlib.Path, author: Author) -> None:
+    result = ask(name="nexcage.core", src=author(name="nexcage.core"), trust="unsigned")
+    assert result["error"]["code"] == "E_TRUST", result
+    for parameters in ({"src": author()}, {"state": "absent"}, {"grant": []}, {"state": "rolled_back"}):
+        result = ask(name="crun", **parameters)
+        assert result["error"]["code"] == "E_UNSUPPORTED" and "built in" in result["msg"]
+
+
+def test_what_is_not_installed(root: pathlib.Path) -> None:
+    for parameters in ({"state": "enabled"}, {"state": "disabled"}, {"state": "present"}, {"priority": 3}):
+        refused(root, "E_NOT_FOUND", "not installed", **parameters)
+    assert ask(state="absent")["changed"] is False
+    refused(root, "E_NOT_FOUND", "no such file", src="/nexcage/none.nexcage-plugin")
