@@ -22,7 +22,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "plugins"
 OURS = COLLECTION.replace(".", "/")
 # Never needed by a run that finds a container as it shall be, so never compiled there.
 UNNEEDED = (
-    *("proxmox", "package", "trust", "version", "manifest", "image", "policy", "capability"),
+    *("proxmox", "package", "manager.archive", "manager.packing", "schema", "trust", "version", "manifest", "image", "policy", "capability"),
     *("oci.lifecycle", "oci.staging", "oci.bundle", "oci.conmon", "oci.removal", "oci.rootfs", "oci.mounts", "oci.update", "oci.execution"),
     *("oci.privileges", "oci.accounts", "oci.seccomp_profile", "oci.cgroup_control", "oci.features", "oci.waiting", "manager.execute"),
     *("configuration", "routing", "migration", "manager.information", "manager.grants", "manager.hooks", "manager.health", "manager.metrics"),

@@ -18,6 +18,7 @@ import zlib
 from ..model.errors import NexcageError
 from ..model.manifest import Manifest, parse_manifest
 from . import archive
+from . import signature as signatures
 
 PACKED = re.compile(r"plugin\.json|[^.].*\.(?:py|md)|(?:LICEN[CS]E|COPYING|NOTICE)(?:[.-].*)?")
 TESTS = re.compile(r"(?:test_.*|.*_test|conftest|setup)\.py")  # an author keeps them beside the plugin, and nobody else needs them
@@ -93,10 +94,13 @@ def read_file(path: str, limit: int) -> bytes:
     except OSError as error:
         code = "E_INVALID" if os.path.islink(path) else "E_NOT_FOUND"
         raise NexcageError(code, f"{path} cannot be read as a regular file: {error.strerror}", value=path, remedy="put the file itself there") from None
-    with open(descriptor, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise NexcageError("E_INVALID", f"{path} is no regular file", value=path, remedy="put the file itself there")
-        content = file.read(limit + 1)
+        with open(descriptor, "rb", closefd=False) as file:
+            content = file.read(limit + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > limit:
         raise NexcageError("E_LIMIT", f"{path} has more than {limit} bytes", value=path, remedy="make the file smaller")
     return content
@@ -106,8 +110,8 @@ def _compile(path: str, source: bytes) -> None:
     try:
         compile(source.decode("utf-8"), path, "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        line = getattr(error, "lineno", None)
-        raise NexcageError("E_INVALID", f"{path}{f' line {line}' if line else ''}: {error}", value=path, remedy="correct the file") from None
+        where = f"{path} line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else path
+        raise NexcageError("E_INVALID", f"{where}: {error}", value=path, remedy="correct the file") from None
 
 
 def pack(files: t.Mapping[str, bytes], signature: bytes | None = None) -> bytes:
@@ -116,10 +120,29 @@ def pack(files: t.Mapping[str, bytes], signature: bytes | None = None) -> bytes:
     Raises:
         NexcageError: ``E_INTEGRITY`` for what no package may hold.
     """
-    members = [*sorted(files.items()), (archive.SUMS, sums(files))]
+    return _pack(files, sums(files), signature)
+
+
+def sign(data: bytes, key_file: str) -> bytes:
+    """The package with a signature of its ``SHA256SUMS``, in the place of one that it has.
+
+    Args:
+        data: A package.
+        key_file: A private SSH key without a passphrase.
+
+    Raises:
+        NexcageError: ``E_INTEGRITY`` where it is no package; ``E_SIGNATURE``, ``E_BINARY``, ``E_TIMEOUT``.
+    """
+    content = archive.read(data)
+    return _pack(content.files, content.sums, signatures.sign(content.sums, key_file, signatures.PLUGIN))
+
+
+def _pack(files: t.Mapping[str, bytes], sums_: bytes, signature: bytes | None) -> bytes:
+    members = [*sorted(files.items()), (archive.SUMS, sums_)]
     if signature is not None:
         members.append((archive.SIGNATURE, signature))
-    data = _gzip(b"".join(_header(name, len(content)) + content + bytes(-len(content) % archive.BLOCK) for name, content in members) + bytes(2 * archive.BLOCK))
+    parts = [_header(name, len(content)) + content + bytes(-len(content) % archive.BLOCK) for name, content in members]
+    data = _gzip(b"".join(parts) + bytes(2 * archive.BLOCK))
     try:
         archive.read(data)  # what nobody could read is not written
     except NexcageError as error:
