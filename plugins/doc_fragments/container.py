@@ -19,11 +19,10 @@ options:
     required: true
   backend:
     description:
-      - Who runs the container.
+      - Who runs the container. V(crun), V(runc), or an installed plugin by its name, with or without C(-backend).
       - V(auto) finds the backend that holds the container already. For a new container it takes the
         enabled backend with the lowest priority number whose programs are there and new enough.
     type: str
-    choices: [auto, crun, runc]
     default: auto
   state:
     description:

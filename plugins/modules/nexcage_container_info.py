@@ -33,9 +33,8 @@ options:
     elements: str
     choices: [created, running, paused, stopped, incomplete]
   backend:
-    description: Only containers of this backend.
+    description: Only containers of this backend, such as V(crun) or V(runc).
     type: str
-    choices: [crun, runc]
   timeout:
     description: Seconds for each listing.
     type: int
@@ -103,7 +102,7 @@ def main() -> None:
                 "elements": "str",
                 "choices": ["created", "running", "paused", "stopped", "incomplete"],
             },
-            "backend": {"type": "str", "choices": ["crun", "runc"]},
+            "backend": {"type": "str"},
             "timeout": {"type": "int", "default": 120},
         },
         supports_check_mode=True,

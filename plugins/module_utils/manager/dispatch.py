@@ -88,6 +88,7 @@ class Session:
         """
         if operation not in plugin.manifest["operations"]:
             raise NexcageError("E_UNSUPPORTED", f"{plugin.name} has no operation {operation}", option="backend", value=plugin.backend)
+        _refuse_ungranted(plugin, operation)
         name = params.get("name")
         gate = self._gate(plugin, operation, [name] if isinstance(name, str) else [])
         worker = self._worker(plugin)
@@ -116,8 +117,12 @@ class Session:
             runtime = str(plugin.config.get("binary_path") or plugin.runtime)
             bench = self._benches[plugin.name] = Workbench(self.layout, plugin.name, runtime, self.orders)
         writes = None if self.check_mode or OPERATIONS[operation].kind == READ else write_handlers(bench)
-        context = {"version": plugin.manifest["version"], "trust": "builtin", "op": operation}
-        return Gate(plugin.manifest, read_handlers(bench), writes, self.audit, context=context, targets=targets)
+        context = {"version": plugin.manifest["version"], "trust": plugin.trust, "op": operation}
+        granted = None
+        if plugin.installed is not None:
+            context["digest"] = plugin.installed.release.digest
+            granted = plugin.installed.granted
+        return Gate(plugin.manifest, read_handlers(bench), writes, self.audit, granted=granted, context=context, targets=targets)
 
     def _worker(self, plugin: registry.Plugin) -> Worker:
         worker = self._workers.get(plugin.name)
@@ -167,6 +172,21 @@ class Session:
             worker.close()
             raise
         return worker
+
+
+def _refuse_ungranted(plugin: registry.Plugin, operation: str) -> None:
+    """An operation is routed to an installed plugin only where it was granted, whatever calls it would make.
+
+    Raises:
+        NexcageError: ``E_GRANT``.
+    """
+    if plugin.installed is None:
+        return
+    needs = OPERATIONS[operation].needs
+    if not any(plugin.installed.granted.issuperset(names) for names in needs):
+        wanted = " or ".join(" and ".join(names) for names in needs)
+        message = f"the operation {operation} needs {wanted}, which {plugin.name} was not granted"
+        raise NexcageError("E_GRANT", message, option="backend", value=plugin.backend, details={"plugin": plugin.name})
 
 
 def require_root(what: str) -> None:

@@ -17,7 +17,7 @@ def containers(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str,
     require_root("an OCI backend")
     names = None if parameters.get("name") is None else {check_name(name) for name in parameters["name"]}
     labels, statuses = parameters.get("labels") or {}, parameters.get("status")
-    backend = parameters.get("backend")
+    backend = parameters.get("backend") and registry.known(parameters["backend"], session.layout)
     found = [
         observe.record(item)
         for item in observe.everything(session, backend)

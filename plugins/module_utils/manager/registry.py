@@ -52,6 +52,11 @@ class Plugin(t.NamedTuple):
         return short_name(self.name)
 
     @property
+    def kind(self) -> str:
+        """The built-in backend whose options it has: every OCI runtime has those of crun."""
+        return "crun" if self.runtime else self.backend
+
+    @property
     def runtime(self) -> str:
         """The OCI runtime it drives, empty where it drives none."""
         return str((self.manifest.get("oci") or {}).get("runtime", ""))
@@ -123,6 +128,15 @@ def holding(owner: str, layout: Layout, container: str) -> Plugin:
     return get(owner, layout)
 
 
+def chosen(name: str, layout: Layout) -> Plugin:
+    """The plugin that a task names as its ``backend``; as :func:`usable`, about that option."""
+    try:
+        return usable(name, layout)
+    except NexcageError as error:
+        error.option = "backend"
+        raise
+
+
 def usable(name: str, layout: Layout) -> Plugin:
     """One plugin that is enabled.
 
@@ -168,6 +182,19 @@ def named(name: str, layout: Layout) -> Plugin:
     """
     full = next((candidate for candidate in (name, full_name(name)) if exists(candidate, layout)), None)
     return get(name, layout) if full is None or full in BUILT_IN else _or_problem(full, layout)
+
+
+def known(backend: str, layout: Layout) -> str:
+    """The short name of a plugin that exists, whether it can be used or not.
+
+    Raises:
+        NexcageError: ``E_NOT_FOUND``.
+    """
+    try:
+        return named(backend, layout).backend
+    except NexcageError as error:
+        error.option = "backend"
+        raise
 
 
 def _or_problem(name: str, layout: Layout) -> Plugin:
