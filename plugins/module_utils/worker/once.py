@@ -150,8 +150,8 @@ class Loader:
         return self._finder.code(self._importer.archive, self._file(name), lambda: self.get_source(name) or "")
 
     def kept_code(self, name: str) -> bytes | None:
-        """The same, marshalled, and only where it is kept."""
-        return self._finder.take(self._importer.archive, self._file(name))
+        """The same, marshalled, for a process of ``sys.executable``; ``None`` where it is not kept, or that is another Python."""
+        return self._finder.take(self._importer.archive, self._file(name)) if _own_executable() else None
 
     def _file(self, name: str) -> str:
         place = self._importer.prefix + name.rpartition(".")[2]
@@ -160,6 +160,14 @@ class Loader:
     def exec_module(self, module: ModuleType) -> None:
         """Run a module's code in it."""
         exec(self.get_code(module.__name__), module.__dict__)
+
+
+def _own_executable() -> bool:
+    """Whether ``sys.executable`` is this very program, and not what a made-up ``argv[0]`` led to, or an upgrade put there."""
+    try:
+        return os.path.samefile(sys.executable, "/proc/self/exe")
+    except OSError:
+        return False
 
 
 def compile_once() -> None:

@@ -269,3 +269,15 @@ def test_what_cannot_be_written_is_let_be(finder: once.Finder, tmp_path: pathlib
 def test_another_python_gets_source() -> None:
     sources = marshal.loads(bundle.program(portable=True)[4:])
     assert {type(source) for source in sources.values()} == {str}
+
+
+@pytest.mark.parametrize(("executable", "found"), [(sys.executable, True), ("/bin/sh", False), ("/nexcage/no/such/python", False)])
+def test_code_for_a_worker_is_for_this_python(archive: pathlib.Path, executable: str, found: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    finder = once.Finder({})
+    package = once.COLLECTION + "plugins.module_utils.model"
+    spec = finder.find_spec(package + ".errors", [f"{archive}/{PACKAGE}model"])
+    assert spec is not None and isinstance(spec.loader, once.Loader)
+    spec.loader.get_code(spec.name)
+    finder.kept = finder.compiled
+    monkeypatch.setattr(sys, "executable", executable)
+    assert (spec.loader.kept_code(spec.name) is not None) is found
