@@ -131,8 +131,8 @@ def test_a_damaged_file_is_refused_and_left_alone(host: Host, file: pathlib.Path
 @pytest.mark.parametrize(
     ("parameters", "option", "value"),
     [
-        ({"name": "podman"}, "name", "podman-backend"),
-        ({"name": "../x"}, "name", "../x-backend"),
+        ({"name": "podman"}, "name", "podman"),
+        ({"name": "../x"}, "name", "../x"),
         ({"priority": -1}, "priority", -1),
         ({"config": {"speed": 1}}, "config.speed", 1),
         ({"config": {"binary_path": 5}}, "config.binary_path", 5),

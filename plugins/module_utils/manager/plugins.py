@@ -7,12 +7,14 @@ Everything is read, verified and decided before anything changes; check mode sto
 
 from __future__ import annotations
 
+import re
 import time
 import typing as t
 
 from ..broker import guarded, store
 from ..broker.oci import records as containers
 from ..model.errors import NexcageError
+from ..model.manifest_fields import NAME
 from ..model.version import Range, parse_version
 from . import archive, dependencies, grants, install, installed, package, publishers, records, registry, requirements, settings, trust
 from .dispatch import Session, require_root
@@ -69,6 +71,8 @@ def manage(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.A
     """
     require_root("the plugins of a host")
     layout, name = session.layout, parameters["name"]
+    if not re.fullmatch(NAME.pattern, name) or len(name) > NAME.maximum:
+        raise NexcageError("E_INVALID", f"not {NAME.says}", option="name", value=name)
     publishers.refuse_reserved(name)
     for folder in (layout.state, layout.runtime, layout.configuration):
         store.refuse_others(folder)
