@@ -5,6 +5,7 @@
 #   make test      set up everything and run all tests
 #   make lint      style, types, documentation, licences
 #   make bench     measure, beside the peers and the floor
+#   make fuzz      search longer for input that breaks a reader; NEXCAGE_FUZZ=1000 makes it still longer
 #   make docs      write the generated pages and the HTML documentation
 #   make test-vm   what needs a machine of its own: systemd, cgroup v2, reboot, power cut
 #   make clean     remove all that was made here
@@ -31,7 +32,7 @@ PIP_INSTALL := python -m pip install --quiet --quiet --no-input
 PACKAGES := bubblewrap busybox-static catatonit conmon crun docker-registry git golang-github-containers-common \
   iproute2 linux-libc-dev procps runc shellcheck skopeo umoci util-linux
 
-.PHONY: help demo test lint bench docs test-vm clean
+.PHONY: help demo test lint bench fuzz docs test-vm clean
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -174,6 +175,10 @@ build:
 
 bench: setup
 	@$(IN) tests/benchmark/run
+
+fuzz: export NEXCAGE_FUZZ ?= 50
+fuzz: $(VENV)/.stamp-dev
+	@env --unset=CI $(IN) $(PYTEST) -k fuzz tests/unit tests/adversarial
 
 docs: $(VENV)/.stamp-dev
 	@mkdir -p build/docs

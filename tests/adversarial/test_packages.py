@@ -17,8 +17,8 @@ import zlib
 import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.manager import archive, package, packing
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
-from ansible_collections.nexcage.backends.tests.support import packages
-from hypothesis import given, settings
+from ansible_collections.nexcage.backends.tests.support import fuzz, packages
+from hypothesis import given
 from hypothesis import strategies as st
 
 NAME = "sample-backend-1.0.0.nexcage-plugin"
@@ -458,7 +458,7 @@ def only_refused(data: bytes) -> None:
         str(error).encode("utf-8")
 
 
-@settings(max_examples=300, deadline=None)
+@fuzz.times(300)
 @given(st.binary(max_size=300))
 def test_fuzz_any_bytes(data: bytes) -> None:
     only_refused(data)
@@ -466,7 +466,7 @@ def test_fuzz_any_bytes(data: bytes) -> None:
     only_refused(gzip.compress(data, 1))
 
 
-@settings(max_examples=300, deadline=None)
+@fuzz.times(300)
 @given(st.lists(st.tuples(st.integers(0, len(RAW) - 1), st.binary(min_size=1, max_size=16)), min_size=1, max_size=5), st.booleans())
 def test_fuzz_bytes_of_the_tar(changes: list[tuple[int, bytes]], mend: bool) -> None:
     """With checksums that are right again, so that what is behind them is reached."""
@@ -479,7 +479,7 @@ def test_fuzz_bytes_of_the_tar(changes: list[tuple[int, bytes]], mend: bool) -> 
     only_refused(gzip.compress(bytes(raw), 1))
 
 
-@settings(max_examples=300, deadline=None)
+@fuzz.times(300)
 @given(st.lists(st.tuples(st.integers(0, len(RIGHT) - 1), st.integers(0, 255)), min_size=1, max_size=4))
 def test_fuzz_bytes_of_the_package(changes: list[tuple[int, int]]) -> None:
     data = bytearray(RIGHT)
@@ -492,7 +492,7 @@ NAMES = st.sampled_from(["plugin.json", "plugin.py", "SHA256SUMS", "SHA256SUMS.s
 KINDS = st.sampled_from([tarfile.REGTYPE] * 8 + [tarfile.SYMTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_SPARSE, tarfile.DIRTYPE, b"\0"])
 
 
-@settings(max_examples=300, deadline=None)
+@fuzz.times(300)
 @given(st.lists(st.tuples(NAMES, KINDS, st.binary(max_size=600), st.integers(0, (1 << 33) - 1)), max_size=6), st.booleans())
 def test_fuzz_members(entries: list[tuple[str, bytes, bytes, int]], honest: bool) -> None:
     made: packages.Members = [

@@ -16,8 +16,9 @@ from ansible_collections.nexcage.backends.plugins.module_utils.model.manifest im
 from ansible_collections.nexcage.backends.plugins.module_utils.model.manifest_fields import RULES
 from ansible_collections.nexcage.backends.plugins.module_utils.model.manifest_rules import Field, Flag, ListOf, MapOf, Record, Rule
 from ansible_collections.nexcage.backends.plugins.module_utils.model.schema import DRAFT, PARSER_ONLY, json_schema
+from ansible_collections.nexcage.backends.tests.support import fuzz
 from ansible_collections.nexcage.backends.tests.unit.model.test_manifest import RICH, SMALLEST, changed, made_from
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 SCHEMA = jsonschema.Draft7Validator(json_schema())
@@ -195,22 +196,21 @@ def places(rule: Rule, value: t.Any, path: str = "") -> t.Iterator[tuple[str, Ru
 
 
 PLACES = dict(places(RULES, RICH))
-SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
 ODD = st.sampled_from(
     [None, True, False, 0, 1, -1, 1.0, 1.5, -0.0, 64, 2**32, 2**63, 1e300, "", "a", "1", "a\n", "\x00", "\ud800", "x" * 5000, "é", "\U0001f600", "1.0.0", ">=0"]
 )
 VALUES = ODD | st.text(max_size=6) | st.lists(ODD, max_size=3) | st.dictionaries(st.sampled_from(["name", "type", "a", "id", "\n"]), ODD, max_size=3)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=SLOW)
+@fuzz.times(400)
 @given(st.sampled_from(sorted(PLACES)), VALUES)
-def test_one_place_with_another_value(path: str, value: t.Any) -> None:
+def test_fuzz_one_place_with_another_value(path: str, value: t.Any) -> None:
     agree(changed(path, value))
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=SLOW)
+@fuzz.times(400)
 @given(st.data())
-def test_one_place_with_another_value_of_its_rule(data: st.DataObject) -> None:
+def test_fuzz_one_place_with_another_value_of_its_rule(data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(sorted(PLACES)))
     document = changed(path, data.draw(made_from(PLACES[path])))
     agree(document)
@@ -240,9 +240,9 @@ def mutated(document: dict[str, t.Any], data: st.DataObject) -> dict[str, t.Any]
     return made
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=SLOW)
+@fuzz.times(400)
 @given(st.data())
-def test_mutated_manifests(data: st.DataObject) -> None:
+def test_fuzz_mutated_manifests(data: st.DataObject) -> None:
     document = data.draw(st.sampled_from([SMALLEST, RICH]))
     for _time in range(data.draw(st.integers(1, 3))):
         if document:
