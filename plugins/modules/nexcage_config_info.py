@@ -16,8 +16,8 @@ description:
   - Names the keys that have no effect, those that nobody knows, and the files that are not read.
   - Tells to which backend the routing rules send a container's name with O(nexcage.backends.nexcage_container#module:backend=auto).
   - The file is C(/etc/nexcage/config.json), and C(/etc/nexcage/nexcage.json) where the first one does not exist. Secrets are not shown.
-  - A value of the wrong type or out of its range is an error that names key, value and what is allowed. RV(error.details) then
-    lists all of them under C(problems).
+  - A value of the wrong type or out of its range is an error that names key, value and what is allowed. RV(error) then
+    lists all of them under C(details.problems).
 author:
   - NexCage contributors (@cageforge)
 extends_documentation_fragment:
