@@ -47,10 +47,12 @@ def read(place: str) -> dict[bytes, bytes]:
     """Compiled code by the digest of what it was made of; empty where there is none that can be trusted.
 
     Args:
-        place: The folder; it and the file must belong to this user, and nobody else may write there.
+        place: The folder; it and the file must belong to this user, and nobody else may write there or change the way to it.
     """
-    descriptors = []
+    descriptors: list[int] = []
     try:
+        if not (_guarded(place) and _guarded(os.path.realpath(place))):
+            return {}
         descriptors.append(os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC))
         descriptors.append(os.open(file_name(), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=descriptors[0]))
         facts = [os.fstat(descriptor) for descriptor in descriptors]
@@ -65,6 +67,21 @@ def read(place: str) -> dict[bytes, bytes]:
             os.close(descriptor)
     body = data[DIGEST:]
     return marshal.loads(body) if hashlib.sha256(body).digest() == data[:DIGEST] else {}
+
+
+def _guarded(path: str) -> bool:
+    """Whether every folder and link on the way is root's or this user's, and others cannot exchange what lies in it.
+
+    Else they could lead to something that is root's, but whose content they chose: a container's files.
+    """
+    while True:
+        facts = os.lstat(path)
+        shared = facts.st_mode & 0o022 and not facts.st_mode & stat.S_ISVTX and not stat.S_ISLNK(facts.st_mode)
+        if shared or facts.st_uid not in (0, os.geteuid()):
+            return False
+        if path == "/":
+            return True
+        path = os.path.dirname(path)
 
 
 class Finder:

@@ -218,6 +218,46 @@ def test_what_belongs_to_somebody_else_is_not_read(archive: pathlib.Path, which:
     assert run(archive, "yes")["compiled"] == 1
 
 
+def let_others_exchange_it(folder: pathlib.Path) -> None:
+    folder.chmod(0o777)
+
+
+def give_it_away(folder: pathlib.Path) -> None:
+    os.chown(folder, 65534, -1)
+
+
+def lead_elsewhere(folder: pathlib.Path) -> None:
+    """A link that somebody else made, to what is our own."""
+    folder.rename(folder.parent / "ours")
+    folder.symlink_to("ours")
+    os.chown(folder, 65534, -1, follow_symlinks=False)
+
+
+@pytest.mark.requires("root")
+@pytest.mark.parametrize("harm", [let_others_exchange_it, give_it_away, lead_elsewhere])
+@pytest.mark.parametrize("depth", [0, 2])
+def test_what_others_can_exchange_is_not_read(archive: pathlib.Path, harm: t.Callable[[pathlib.Path], None], depth: int) -> None:
+    keep(archive)
+    harm([place(archive), *place(archive).parents][depth])
+    assert run(archive, "yes")["compiled"] == 1
+
+
+def test_links_and_shared_folders_of_the_system_are_no_obstacle(archive: pathlib.Path) -> None:
+    keep(archive)
+    above = place(archive).parent
+    above.rename(above.parent / "elsewhere")
+    (above.parent / "elsewhere").chmod(0o1777)  # as /tmp
+    above.symlink_to("elsewhere")
+    assert run(archive, "yes")["compiled"] == 0
+
+
+def test_a_cache_relative_to_the_working_folder_is_not_read(archive: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep(archive)
+    assert once.read(str(place(archive) / "code"))
+    monkeypatch.chdir(place(archive))
+    assert once.read("code") == {}
+
+
 @pytest.mark.parametrize("environment", [{}, {"NEXCAGE_ROOT": "/elsewhere/"}, {"HOME": "/home/me"}, {"HOME": "/", "XDG_CACHE_HOME": "/cache"}])
 @pytest.mark.parametrize("uid", [0, 1000])
 def test_it_lies_in_the_cache_of_the_layout(environment: dict[str, str], uid: int, monkeypatch: pytest.MonkeyPatch) -> None:
