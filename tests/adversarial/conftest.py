@@ -10,13 +10,18 @@ import subprocess
 import typing as t
 
 import pytest
-from ansible_collections.nexcage.backends.plugins.module_utils.worker import bundle, launch
-from ansible_collections.nexcage.backends.plugins.module_utils.worker.sandbox import PRELOADABLE, Limits
+from ansible_collections.nexcage.backends.plugins.module_utils.worker import bundle, launch, strong
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.sandbox import NAMESPACES, PRELOADABLE, Limits
 from ansible_collections.nexcage.backends.plugins.module_utils.worker.spawn import Worker
 
 PLUGIN = pathlib.Path(__file__).parent.joinpath("hostile_plugin.py").read_text(encoding="utf-8").replace("nexcage-machine", os.uname().machine)
 LIMITS = Limits(memory=128 << 20, cpu=1, descriptors=200, timeout=10.0)
 
+FILTER_OFF = """
+
+def filter_calls(system):
+    return "control run"
+"""
 # What the control run puts in the place of each step. No filter, no limits, no other user, nothing closed.
 LOCKDOWN_OFF = """
 
@@ -40,10 +45,28 @@ def filter_calls(system):
 """
 
 
-def start_locked() -> Worker:
-    worker = Worker(LIMITS, required="standard")
-    worker.start(preload=PRELOADABLE)
-    assert worker.sandbox.tier == "standard"
+TIERS = [pytest.param("strong", marks=pytest.mark.requires("root", "bwrap")), "standard"]
+
+
+def start_locked(tier: str) -> Worker:
+    if tier == "strong":
+        worker = strong.start(LIMITS, tier, PRELOADABLE)
+    else:
+        worker = Worker(LIMITS, required=tier)
+        worker.start(preload=PRELOADABLE)
+    assert worker.sandbox.tier == tier
+    worker.load("hostile", {"plugin.py": PLUGIN})
+    return worker
+
+
+def start_unfiltered(patch: pytest.MonkeyPatch, confined: bool) -> Worker:
+    """A worker in which the filter is not loaded, and all other steps are taken; in namespaces or not."""
+    original = bundle.source
+    patch.setattr(bundle, "source", lambda name: original(name) + (FILTER_OFF if name == "worker.lockdown" else ""))
+    worker = Worker(LIMITS, required="process", process=strong.Confined() if confined else None)
+    sandbox = worker.start(preload=PRELOADABLE)
+    assert sandbox.tier == "process"
+    assert set(NAMESPACES) <= set(sandbox.layers) if confined else not set(NAMESPACES) & set(sandbox.layers)
     worker.load("hostile", {"plugin.py": PLUGIN})
     return worker
 
@@ -71,9 +94,10 @@ def start_control(patch: pytest.MonkeyPatch) -> Worker:
     return worker
 
 
-@pytest.fixture
-def locked() -> t.Iterator[Worker]:
-    worker = start_locked()
+@pytest.fixture(params=TIERS)
+def locked(request: pytest.FixtureRequest) -> t.Iterator[Worker]:
+    """One of each tier that can be had here."""
+    worker = start_locked(request.param)
     yield worker
     worker.close()
 

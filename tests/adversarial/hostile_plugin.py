@@ -9,6 +9,7 @@ do get through, harms nobody.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import posix
@@ -117,6 +118,19 @@ def mount(_params: Params) -> str:
     return reached(LIBC.mount(b"none", b"/nexcage-does-not-exist", b"tmpfs", 0, None))
 
 
+def connect(family: int, address: bytes) -> str:
+    """Reach a server of the host's; the answer that counts is a connection."""
+    descriptor = LIBC.socket(family, 1, 0)
+    return "connected" if descriptor >= 0 and LIBC.connect(descriptor, address, len(address)) == 0 else ""
+
+
+def find_the_module(params: Params) -> str:
+    """Also where it may not be signalled, it is there."""
+    with contextlib.suppress(PermissionError):
+        os.kill(params["parent"], 0)
+    return "found the module"
+
+
 def allocate(_params: Params) -> str:
     block = bytes(2 << 30)  # not touched, so that the control run takes no memory
     return f"got {len(block)} bytes"
@@ -203,7 +217,7 @@ def patch_the_bootstrap(params: Params) -> str:
     return ""
 
 
-PROBES: dict[int, Callable[[Params], Any]] = {
+PROBES: dict[Any, Callable[[Params], Any]] = {
     1: lambda params: read(params["secret"]),
     2: lambda params: read(params["readable"]),
     3: lambda params: read("/etc/shadow"),
@@ -257,6 +271,12 @@ PROBES: dict[int, Callable[[Params], Any]] = {
     51: lambda params: os.listdir("/sys"),
     52: lambda params: os.listdir("/dev"),
     53: ignore_signals_and_spin,
+    "loopback": lambda params: connect(2, b"\2\0" + params["port"].to_bytes(2, "big") + b"\x7f\0\0\1" + bytes(8)),
+    "abstract": lambda params: connect(1, b"\1\0\0" + params["abstract"].encode()),
+    "module": find_the_module,
+    "interfaces": lambda params: [name for _number, name in __import__("_socket").if_nameindex() if name != "lo"],
+    "name": lambda params: os.uname().nodename == params["nodename"],
+    "mount": lambda params: os.access("/", os.W_OK) or os.path.exists("/etc/passwd"),
 }
 
 

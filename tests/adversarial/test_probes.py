@@ -1,16 +1,18 @@
 # Copyright (c) 2026 NexCage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The hostile probes 1 to 53: contained in a locked worker, and getting through where the lock-down is off.
+"""The hostile probes 1 to 53: contained in a locked worker of either tier, and getting through where the lock-down is off.
 
 The control run is what keeps the first half honest: a probe that has stopped working would otherwise
-count as contained.
+count as contained. What namespaces stop by themselves is probed with the filter off, in namespaces and without them.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,7 +20,10 @@ import typing as t
 
 import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
+from ansible_collections.nexcage.backends.plugins.module_utils.worker import launch
 from ansible_collections.nexcage.backends.plugins.module_utils.worker.spawn import Worker
+from ansible_collections.nexcage.backends.tests.adversarial.conftest import TIERS, start_locked, start_unfiltered
+from ansible_collections.nexcage.backends.tests.support import confined
 
 pytestmark = pytest.mark.requires("linux")
 
@@ -146,10 +151,20 @@ def test_every_probe_is_here() -> None:
     assert PROBES.keys() | STOPPED_BY_MODULE.keys() | elsewhere == set(range(1, 54))
 
 
-@pytest.mark.parametrize("fixture", ["locked", "control"])
-@pytest.mark.parametrize("number", STOPPED_BY_MODULE, ids=[f"{number}: {row[0]}" for number, row in STOPPED_BY_MODULE.items()])
-def test_the_module_stops(number: int, fixture: str, params: dict[str, t.Any], request: pytest.FixtureRequest) -> None:
-    worker: Worker = request.getfixturevalue(fixture)
+STOPPED = pytest.mark.parametrize("number", STOPPED_BY_MODULE, ids=[f"{number}: {row[0]}" for number, row in STOPPED_BY_MODULE.items()])
+
+
+@STOPPED
+def test_the_module_stops(number: int, params: dict[str, t.Any], locked: Worker) -> None:
+    stopped(number, params, locked)
+
+
+@STOPPED
+def test_the_module_stops_without_the_lockdown(number: int, params: dict[str, t.Any], control: Worker) -> None:
+    stopped(number, params, control)
+
+
+def stopped(number: int, params: dict[str, t.Any], worker: Worker) -> None:
     with pytest.raises(NexcageError) as caught:
         worker.request("exec", {**params, "probe": number}, refuse, deadline_s=0.3 if number < 40 else 5.0)
     assert caught.value.code == STOPPED_BY_MODULE[number][1]
@@ -205,44 +220,155 @@ MODULE = """
 import sys
 import pytest
 from ansible_collections.nexcage.backends.tests.adversarial import conftest
+from ansible_collections.nexcage.backends.tests.support import confined
 patch = pytest.MonkeyPatch()
-worker = conftest.start_control(patch) if sys.argv[1] == "control" else conftest.start_locked()
-print(worker.pid, flush=True)
+conftest.LIMITS = conftest.LIMITS._replace(cpu=60)  # not by its budget
+worker = conftest.start_control(patch) if sys.argv[1] == "control" else conftest.start_locked(sys.argv[1])
+print(worker.pid, *confined.descendants(worker.pid), flush=True)
 worker.request("exec", {"probe": 53}, print)
 """
 
 
-@pytest.mark.parametrize("mode", ["locked", "control"])
+@pytest.mark.parametrize("mode", [*TIERS, "control"])
 def test_53_the_worker_dies_with_the_module(mode: str, tmp_path: pathlib.Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     with subprocess.Popen([sys.executable, "-c", MODULE, mode], stdout=subprocess.PIPE, env=environment) as module:
         assert module.stdout is not None
-        worker = int(module.stdout.readline())
+        workers = [int(word) for word in module.stdout.readline().split()]
+        assert len(workers) == (3 if mode == "strong" else 1)  # bubblewrap, the first process inside, and the worker
         time.sleep(0.05)
         module.kill()
         module.wait()
-        end = time.monotonic() + (2.0 if mode == "locked" else 0.2)
-        while not ended(worker) and time.monotonic() < end:
+        end = time.monotonic() + (0.2 if mode == "control" else 2.0)
+        while not all(ended(worker) for worker in workers) and time.monotonic() < end:
             time.sleep(0.01)
-        survived = not ended(worker)
-        if survived:
+        survivors = [worker for worker in workers if not ended(worker)]
+        for worker in survivors:
             os.kill(worker, signal.SIGKILL)
-    assert survived is (mode == "control")
+    assert bool(survivors) is (mode == "control")
 
 
+@pytest.mark.requires("root", "bwrap")
+@pytest.mark.parametrize("victim", [0, 1, 2], ids=["bubblewrap", "the first process", "the worker"])
+def test_53_all_of_a_confined_worker_ends_together(victim: int, params: dict[str, t.Any]) -> None:
+    worker = start_locked("strong")
+    processes = [worker.pid, *confined.descendants(worker.pid)]
+    os.kill(processes[victim], signal.SIGKILL)
+    with pytest.raises(NexcageError) as caught:
+        worker.request("exec", {**params, "probe": 39}, refuse)
+    assert caught.value.code == "E_CRASH"
+    end = time.monotonic() + 2.0
+    while not all(ended(process) for process in processes) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert [process for process in processes if not ended(process)] == []
+
+
+# What a hostile plugin reaches where the filter has a hole, and namespaces are what is left.
+BEHIND_THE_FILTER = {
+    4: "read /etc/passwd",
+    5: "list /proc",
+    28: "write to /tmp",
+    29: "write to /dev/shm",
+    51: "list /sys",
+    52: "list /dev",
+    "loopback": "connect to a server on the host's loopback",
+    "abstract": "connect to an abstract socket of the host's",
+    "module": "find the module among the processes",
+    "name": "learn the host's name",
+    "mount": "find the host's root",
+}
+
+
+@pytest.fixture
+def servers(params: dict[str, t.Any]) -> t.Iterator[dict[str, t.Any]]:
+    """Two of the host's, and what the probes need to find them."""
+    with socket.create_server(("127.0.0.1", 0)) as port, socket.socket(socket.AF_UNIX) as abstract:
+        name = f"nexcage-probe-{os.getpid()}"
+        abstract.bind(f"\0{name}")
+        abstract.listen()
+        yield {**params, "port": port.getsockname()[1], "abstract": name, "nodename": os.uname().nodename}
+
+
+@pytest.mark.requires("root", "bwrap")
+@pytest.mark.parametrize("where", ["in namespaces", "without"])
+@pytest.mark.parametrize("number", BEHIND_THE_FILTER, ids=[f"{number}: {what}" for number, what in BEHIND_THE_FILTER.items()])
+def test_namespaces_stop_what_a_hole_in_the_filter_would_let_through(
+    number: t.Any, where: str, servers: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with start_unfiltered(monkeypatch, where == "in namespaces") as worker:
+        try:
+            through = worker.request("exec", {**servers, "probe": number}, refuse)
+        except NexcageError as error:
+            assert error.code == "E_PLUGIN"
+            through = False
+    assert bool(through) is (where == "without")
+
+
+# Asks for the strongest tier, runs every probe in a worker of its own, and tells how each ended.
+EVERY_PROBE = """
+import json, os, sys
+from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
+from ansible_collections.nexcage.backends.plugins.module_utils.worker import strong
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.sandbox import PRELOADABLE
+from ansible_collections.nexcage.backends.tests.adversarial import conftest
+params, numbers = json.loads(sys.argv[1]), json.loads(sys.argv[2])
+if sys.argv[3] == "without bubblewrap":
+    strong.FOLDERS = ()
+params["parent"] = os.getpid()
+found = {"control": {}, "locked": {}, "sandboxes": []}
+def refuse(call, _params):
+    raise NexcageError("E_CAPABILITY", call)
+def run(worker, number):
+    try:
+        return worker.request("exec", {**params, "probe": number}, refuse, 0.3 if number in (36, 37) else 5.0)
+    except NexcageError as error:
+        return {"code": error.code}
+    finally:
+        worker.close()
+for number in numbers:
+    worker = strong.start(conftest.LIMITS, "standard", PRELOADABLE)
+    found["sandboxes"].append([worker.sandbox.tier, worker.sandbox.missing])
+    worker.load("hostile", {"plugin.py": conftest.PLUGIN})
+    found["locked"][number] = run(worker, number)
+patch = conftest.pytest.MonkeyPatch()
+for number in (4, 5, 10, 13):
+    found["control"][number] = run(conftest.start_control(patch), number)
+    patch.undo()
+print(json.dumps(found))
+"""
+# What a container engine leaves to the root of an unprivileged container.
+OF_A_CONTAINER = "chown,dac_override,fowner,fsetid,kill,net_bind_service,setfcap,setgid,setpcap,setuid,sys_chroot"
+
+
+@pytest.mark.requires("root", "setpriv")
+@pytest.mark.parametrize("where", [pytest.param("in an unprivileged container", marks=pytest.mark.requires("bwrap")), "without bubblewrap"])
+def test_where_namespaces_cannot_be_had_the_filter_holds_alone(where: str, params: dict[str, t.Any]) -> None:
+    container = ["setpriv", "--bounding-set", "-all,+" + OF_A_CONTAINER.replace(",", ",+"), "--inh-caps", "-all"]
+    numbers = [*PROBES, *STOPPED_BY_MODULE]
+    command = [*(container if "container" in where else []), sys.executable, "-c", EVERY_PROBE, json.dumps(params), json.dumps(numbers), where]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    reason = "bubblewrap is not installed" if where == "without bubblewrap" else "bwrap: Creating new namespace failed"
+    assert [one for one in found["sandboxes"] if one[0] != "standard" or reason not in one[1]["namespaces"]] == []
+    escaped = {number: value for number, value in found["locked"].items() if value and not (isinstance(value, dict) and "code" in value)}
+    assert escaped == {}
+    assert {number: found["locked"][str(number)]["code"] for number in STOPPED_BY_MODULE} == {number: row[1] for number, row in STOPPED_BY_MODULE.items()}
+    assert [number for number, value in found["control"].items() if not value or "code" in value] == []
+
+
+@pytest.mark.parametrize("tier", TIERS)
 @pytest.mark.parametrize("number", [31, 32])
-def test_descriptors_that_slip_through_are_closed(number: int, params: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_descriptors_that_slip_through_are_closed(number: int, tier: str, params: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Should the start ever inherit one, the worker itself still closes it."""
-    from ansible_collections.nexcage.backends.plugins.module_utils.worker import launch
-    from ansible_collections.nexcage.backends.tests.adversarial import conftest
-
     popen = subprocess.Popen
 
     def leaky(arguments: list[str], **options: t.Any) -> subprocess.Popen[bytes]:
         return popen(arguments, **{**options, "close_fds": False})
 
     monkeypatch.setattr(launch.subprocess, "Popen", leaky)
-    with conftest.start_locked() as worker:
+    with start_locked(tier) as worker:
         if number == 31:
             assert not worker.request("exec", {**params, "probe": 31}, refuse)
         else:
@@ -250,9 +376,21 @@ def test_descriptors_that_slip_through_are_closed(number: int, params: dict[str,
                 worker.request("exec", {**params, "probe": 32}, refuse)
 
 
+def held(pid: int) -> bool:
+    """Whether a process has or could inherit any capability."""
+    lines = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    return any(int(line.split()[1], 16) for line in lines if line.startswith(("CapInh", "CapPrm", "CapEff", "CapAmb")))
+
+
 @pytest.mark.requires("root")
 def test_what_the_kernel_says_of_a_locked_worker(locked: Worker) -> None:
-    folder = pathlib.Path("/proc") / str(locked.pid)
+    around = [locked.pid, *confined.descendants(locked.pid)]
+    end = time.monotonic() + 2.0
+    for pid in around[:-1]:  # bubblewrap and the first process, which is a moment behind the worker
+        while held(pid) and time.monotonic() < end:
+            time.sleep(0.01)
+        assert not held(pid)
+    folder = pathlib.Path("/proc") / str(around[-1])
     lines = (folder / "status").read_text(encoding="utf-8").splitlines()
     status = {name: value.split() for name, _colon, value in (line.partition(":") for line in lines)}
     assert (status["NoNewPrivs"], status["Seccomp"], status["Groups"], status["Threads"]) == (["1"], ["2"], [], ["1"])
@@ -262,7 +400,7 @@ def test_what_the_kernel_says_of_a_locked_worker(locked: Worker) -> None:
         assert len(set(status[name])) == 1
         assert status[name][0] != "0"
     assert sorted(int(path.name) for path in (folder / "fd").iterdir()) == [0, 1, 2, 3, 4]
-    assert (folder / "environ").read_bytes() == b""
+    assert (folder / "environ").read_bytes() in (b"", b"PWD=/\0")  # which bubblewrap sets
     limits = (folder / "limits").read_text(encoding="utf-8")
     wanted = {"Max cpu time": 1, "Max file size": 0, "Max core file size": 0, "Max open files": 200, "Max address space": 128 << 20, "Max processes": 0}
     for name, most in wanted.items():

@@ -50,14 +50,20 @@ def lock(system: lockdown.System, init: dict[str, Any]) -> dict[str, Any]:
         else:
             layers.append(name)
 
-    layer("rlimits", lockdown.limit(system, init["limits"]))
-    preload(init["preload"])
-    if init["confined"]:  # while it is still root: another user could not write anyway
+    if init["confined"]:
         from . import inside
 
-        for name, reason in inside.prove(inside.System()).items():
-            layer(name, reason)
+        view = inside.System()
+        seen = inside.prove(view)
+        if not seen["pid_namespace"]:
+            inside.divide(view)
+    layer("rlimits", lockdown.limit(system, init["limits"]))
+    preload(init["preload"])
     layer("uid", lockdown.drop_identity(system, init["uid"], init["gid"]))
+    if init["confined"]:
+        seen["capabilities"] = seen["capabilities"] or inside.forget(view)
+        for name, reason in seen.items():
+            layer(name, reason)
     layer("pdeathsig", lockdown.follow_parent(system, init["parent"]))
     layer("no_new_privs", lockdown.renounce(system))
     layer("seccomp", lockdown.filter_calls(system))

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a worker sees of its namespaces from inside. It has no /proc to ask, so it looks for what a host would show.
 
-Runs as root and before the filter: a user without rights could not tell a read-only root from a closed one.
+Looks as root and before the filter: a user without rights could not tell a read-only root from a closed one.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ HIDDEN = ("/etc", "/proc", "/sys", "/dev", "/run", "/var", "/tmp", "/boot")
 # The kernel makes these in every new network namespace where their modules are loaded; they are down (ip_tunnel.c and its like).
 FALLBACK = frozenset(("lo", "tunl0", "sit0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6tnl0", "ip6gre0", "ip6_vti0"))
 _CAPABILITY_VERSION_3 = 0x20080522
+_DESCRIPTORS = 256  # more than are open
 _GIVEN_UP_LATER = frozenset((6, 7))  # CAP_SETGID, CAP_SETUID: the change of user takes them away
 
 
@@ -50,12 +51,20 @@ class System:
         return names
 
     def capabilities(self) -> list[int]:
-        """Numbers of the permitted capabilities, see capget(2); ``OSError`` where they cannot be asked for."""
-        header, data = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)()
+        """Numbers of those that are permitted or inheritable, see capget(2); ``OSError`` where they cannot be asked for."""
+        header, data = self._words()
         if self._libc.capget(header, data):
             raise OSError(ctypes.get_errno(), "capget")
-        permitted = data[1] | data[4] << 32  # two structs of effective, permitted and inheritable
-        return [number for number in range(64) if permitted >> number & 1]
+        held = (data[1] | data[2]) | (data[4] | data[5]) << 32  # two structs of effective, permitted and inheritable
+        return [number for number in range(64) if held >> number & 1]
+
+    def forget_capabilities(self) -> None:
+        """Give up all of them; ``OSError`` where that fails."""
+        if self._libc.capset(*self._words()):
+            raise OSError(ctypes.get_errno(), "capset")
+
+    def _words(self) -> tuple[Any, Any]:
+        return (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)()
 
 
 def prove(system: System) -> dict[str, str]:
@@ -65,8 +74,32 @@ def prove(system: System) -> dict[str, str]:
         "pid_namespace": _processes(system),
         "network_namespace": _network(system),
         "uts_namespace": _name(system),
-        "capabilities": _capabilities(system),
+        "capabilities": _capabilities(system, _GIVEN_UP_LATER),
     }
+
+
+def divide(system: System) -> None:
+    """Go on as the second process of the namespace; the first one waits for its end and tells it to bubblewrap.
+
+    The worker becomes another user, whom bubblewrap, a root without a capability, may not signal when it dies. The first
+    process stays root, dies with bubblewrap, and the kernel ends the namespace with it.
+    """
+    calls = system.os
+    child = calls.fork()
+    if child:
+        forget(system)
+        calls.closerange(0, _DESCRIPTORS)  # the ends of the pipes are the worker's alone
+        status = calls.waitpid(child, 0)[1]
+        calls._exit(128 + calls.WTERMSIG(status) if calls.WIFSIGNALED(status) else calls.WEXITSTATUS(status))
+
+
+def forget(system: System) -> str:
+    """Give up what is left of capabilities after the change of user: bubblewrap lets them be inherited. Returns why not."""
+    try:
+        system.forget_capabilities()
+    except OSError as error:
+        return str(error)
+    return _capabilities(system, frozenset())
 
 
 def _mounts(system: System) -> str:
@@ -80,9 +113,9 @@ def _mounts(system: System) -> str:
 
 
 def _processes(system: System) -> str:
-    """bubblewrap is the first process of the namespace and of the session, the worker the second."""
-    found = (system.os.getpid(), system.os.getppid(), system.os.getsid(0))
-    return "" if found == (2, 1, 1) else f"process {found[0]}, child of {found[1]}, in session {found[2]}"
+    """Only the first process of a namespace has a parent that it cannot see."""
+    found = (system.os.getpid(), system.os.getppid())
+    return "" if found == (1, 0) else f"process {found[0]}, child of {found[1]}"
 
 
 def _network(system: System) -> str:
@@ -98,9 +131,9 @@ def _name(system: System) -> str:
     return "" if name == HOST_NAME else f"the host's name is {name}"
 
 
-def _capabilities(system: System) -> str:
+def _capabilities(system: System, allowed: frozenset[int]) -> str:
     try:
-        kept = [str(number) for number in system.capabilities() if number not in _GIVEN_UP_LATER]
+        kept = [str(number) for number in system.capabilities() if number not in allowed]
     except OSError as error:
         return str(error)
     return f"capabilities {', '.join(kept)} are kept" if kept else ""

@@ -31,7 +31,8 @@ PATIENCE = 15.0  # seconds for bubblewrap and the worker to be ready; they take 
 FAREWELL = 1.0  # seconds in which bubblewrap notices that nobody is left inside
 # Root keeps every capability in bubblewrap unless it is told otherwise (containers/bubblewrap#287). All these are known to 0.4.
 NAMESPACES = (
-    *("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
+    # bubblewrap does not wait for a first process of its own: its end and its processor time would be lost.
+    *("--unshare-pid", "--as-pid-1", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
     *("--die-with-parent", "--new-session", "--hostname", HOST_NAME),
 )
 POWERS = ("--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID")  # the worker gives these two up itself
@@ -44,12 +45,12 @@ class Confined(Process):
 
     def __init__(self) -> None:
         super().__init__(wrapper=command())
-        self.parent = 1  # inside, where bubblewrap is the first process
+        self.parent = 1  # inside, see inside.divide()
 
     def _kill(self) -> None:
-        """End the first process inside; the kernel ends the rest there, and bubblewrap follows.
+        """End the first process inside; the kernel ends the worker with it, and bubblewrap follows.
 
-        The other way round the inner ones would be orphans for a moment, and zombies where nobody reaps them.
+        The other way round they would be orphans for a moment, and zombies where nobody reaps them.
         """
         with contextlib.suppress(OSError, AttributeError):  # no such kernel: they die with their parent
             watch = os.pidfd_open(self.pid)

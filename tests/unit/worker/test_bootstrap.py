@@ -145,17 +145,32 @@ def test_what_is_missing_is_reported(view: types.SimpleNamespace) -> None:
 
 
 @pytest.mark.usefixtures("view")
-def test_in_namespaces_it_looks_around_while_it_is_root(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("processes", "capabilities"), [("", ""), ("process 7, child of 6", "capabilities 21 are kept")])
+def test_in_namespaces_it_looks_around_while_it_is_root(processes: str, capabilities: str, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     def prove(_system: inside.System) -> dict[str, str]:
         session.system.log.append(("prove",))
-        return {"pid_namespace": "", "network_namespace": "eth0 can be seen"}
+        return {"pid_namespace": processes, "network_namespace": "eth0 can be seen", "capabilities": capabilities}
+
+    def divide(_system: inside.System) -> None:
+        session.system.log.append(("divide",))
+
+    def forget(_system: inside.System) -> str:
+        session.system.log.append(("forget",))
+        return ""
 
     monkeypatch.setattr(inside, "prove", prove)
+    monkeypatch.setattr(inside, "divide", divide)
+    monkeypatch.setattr(inside, "forget", forget)
     (ready,) = session.play({**INIT, "confined": True})
-    assert ready["layers"] == ["rlimits", "pid_namespace", *LAYERS[1:]]
-    assert ready["missing"] == {"network_namespace": "eth0 can be seen"}
     names = session.system.names()
-    assert names.index("setrlimit") < names.index("prove") < names.index("setgroups")
+    if capabilities:
+        assert ready["layers"] == ["rlimits", "uid", *LAYERS[2:]]
+        assert ready["missing"] == {"pid_namespace": processes, "network_namespace": "eth0 can be seen", "capabilities": capabilities}
+        assert not {"divide", "forget"} & set(names)  # the host would not end two processes together
+    else:
+        assert ready["layers"] == ["rlimits", "uid", "pid_namespace", "capabilities", *LAYERS[2:]]
+        assert names.index("prove") < names.index("divide") < names.index("setrlimit")  # which allows no further process
+        assert names.index("setuid") < names.index("forget") < names.index("prctl")
 
 
 def test_a_module_that_goes_away_ends_it(session: Session) -> None:

@@ -85,7 +85,7 @@ def test_a_worker_in_namespaces() -> None:
     worker.load("test", {"plugin.py": PLUGIN})
     assert worker.request("list", {}, lambda _call, _params: ["web"]) == ["web"]
     inner = confined.descendants(outside)
-    assert len(inner) == 2  # bubblewrap again, as the first process inside, and the worker
+    assert len(inner) == 2  # the first process, that waits, and the worker
     kinds = ("mnt", "pid", "net", "ipc", "uts", "cgroup")
     ours = {kind: os.readlink(f"/proc/self/ns/{kind}") for kind in kinds}
     theirs = {kind: os.readlink(f"/proc/{inner[-1]}/ns/{kind}") for kind in kinds}
