@@ -57,15 +57,19 @@ class Key:
         return path.read_bytes()
 
 
-def make_package(folder: pathlib.Path, key: Key | None = None, namespace: str = PLUGIN, name: str = "acme-sample", **fields: t.Any) -> package.Package:
-    """A small package, signed where a key is given, written to ``folder`` and read back."""
+def write_package(folder: pathlib.Path, key: Key | None = None, namespace: str = PLUGIN, name: str = "acme-sample", **fields: t.Any) -> pathlib.Path:
+    """A small package in ``folder``, signed where a key is given."""
     document = packages.manifest(name, **fields)
     files = packages.files(document)
-    data = packing.pack(files, key.sign(packing.sums(files), namespace) if key else None)
     path = folder / f"{name}-{document['version']}.nexcage-plugin"
-    path.write_bytes(data)
+    path.write_bytes(packing.pack(files, key.sign(packing.sums(files), namespace) if key else None))
     path.chmod(0o644)
-    return package.load(str(path), 1 << 20)
+    return path
+
+
+def make_package(folder: pathlib.Path, key: Key | None = None, namespace: str = PLUGIN, name: str = "acme-sample", **fields: t.Any) -> package.Package:
+    """The same, read back."""
+    return package.load(str(write_package(folder, key, namespace, name, **fields)), 1 << 20)
 
 
 class Trust:

@@ -14,12 +14,13 @@ from __future__ import annotations
 import base64
 import binascii
 import calendar
-import json
 import re
 import time
 import typing as t
 
 from ..model.errors import NexcageError
+from ..model.manifest_rules import Field, ListOf, MapOf, Record, Text, Whole
+from . import document
 
 SCHEMA_VERSION = 1
 RESERVED = ("crun", "nexcage", "proxmox-lxc", "proxmox-vm", "runc")  # short names of the collection's own plugins; a test holds that none is missing
@@ -30,7 +31,13 @@ _LINE = re.compile(rf"([^ \t]+)[ \t]+(?:((?:[^ \t\"]|\"[^\"]*\")+)[ \t]+)??({_KE
 _OPTION = re.compile(r'([a-z-]+)(?:="([^"]*)")?')
 _OPTIONS = ("cert-authority", "namespaces", "valid-after", "valid-before")
 _TIMES = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
-_PATTERN = re.compile(r"[A-Za-z0-9*](?:[A-Za-z0-9._*-]{0,62}[A-Za-z0-9*])?")
+_PATTERN = Text(1, 64, r"[A-Za-z0-9*](?:[A-Za-z0-9._*-]*[A-Za-z0-9*])?", "a plugin's name, or a pattern with *")
+_RULES = Record(
+    {
+        "schema_version": Field(Whole(SCHEMA_VERSION, SCHEMA_VERSION)),
+        "publishers": Field(MapOf(_PATTERN, ListOf(Text(1, 255, _PRINCIPAL, "a principal's name")), 4096)),
+    }
+)
 
 
 class Signer(t.NamedTuple):
@@ -183,33 +190,8 @@ class Publishers:
     """
 
     def __init__(self, content: bytes, path: str) -> None:
-        self.path = path
-        self._entries: dict[str, list[str]] = {}
-        try:
-            document = json.loads(content.decode("utf-8"), object_pairs_hook=self._once)
-        except (ValueError, RecursionError) as error:
-            line = getattr(error, "lineno", 1)
-            raise self._bad(f"line {line}: {getattr(error, 'msg', error)}") from None
-        entries = document.get("publishers") if isinstance(document, dict) else None
-        if not isinstance(entries, dict) or set(document) != {"schema_version", "publishers"} or document["schema_version"] != SCHEMA_VERSION:
-            raise self._bad("not of the known form")
-        for pattern, principals in entries.items():
-            if not _PATTERN.fullmatch(pattern):
-                raise self._bad(f"publishers: {pattern!r} is no plugin's name or pattern")
-            if not isinstance(principals, list) or not all(isinstance(name, str) and re.fullmatch(_PRINCIPAL, name) for name in principals):
-                raise self._bad(f"publishers.{pattern}: {principals!r} is no list of principals' names")
-            self._entries[pattern] = principals
-
-    def _once(self, pairs: list[tuple[str, t.Any]]) -> dict[str, t.Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            names = [name for name, _value in pairs]
-            raise self._bad(f"the key {next(name for name in names if names.count(name) > 1)!r} is in one object twice")
-        return found
-
-    def _bad(self, problem: str) -> NexcageError:
         remedy = f'write it as {{"schema_version": {SCHEMA_VERSION}, "publishers": {{"acme-*": ["release@acme.example"]}}}}'
-        return NexcageError("E_TRUST", f"{self.path}: {problem}", remedy=remedy, details={"file": self.path})
+        self._entries: dict[str, list[str]] = document.parse(content, path, _RULES, "E_TRUST", remedy)["publishers"]
 
     def of(self, name: str) -> tuple[str, ...]:
         """The principals who may publish the plugin ``name``; empty where nobody may."""

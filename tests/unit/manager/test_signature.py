@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import pathlib
 import typing as t
@@ -244,3 +245,11 @@ def test_a_folder_that_cannot_be_used(scratch: pathlib.Path, key: Key) -> None:
     with pytest.raises(NexcageError) as caught:
         signature.verify(DATA, key.sign(DATA), b"", signature.PLUGIN, bool, str(scratch))
     assert caught.value.code == "E_STATE"
+
+
+def test_a_full_disk(scratch: pathlib.Path, key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_options: object) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(signature.tempfile, "mkdtemp", full)
+    assert refused(scratch, key).code == "E_SPACE"
