@@ -24,6 +24,10 @@ SIZE_LIMIT = 65536  # bytes of plugin.json
 DEPTH_LIMIT = 16
 DIGITS_LIMIT = 20
 
+RESERVED_HEADERS = (
+    *("host", "connection", "content-length", "content-type", "transfer-encoding", "accept", "accept-encoding", "user-agent"),
+    *("upgrade", "te", "trailer", "expect"),
+)
 BACKEND_OPERATIONS = ("create", "start", "stop", "delete", "list", "info", "exec")  # what a backend without the field has
 
 
@@ -232,12 +236,19 @@ def _network(values: dict[str, t.Any]) -> None:
             raise refuse(f"{where}.ca_file", network["ca_file"], "not a setting of type path under configuration")
         for number, request in enumerate(network["requests"]):
             _template(f"{where}.requests[{number}]", request["path"], request["parameters"])
+    _secrets(values)
+
+
+def _secrets(values: dict[str, t.Any]) -> None:
+    settings = values["configuration"]
     known = [network["id"] for network in values["network"]]
     for index, secret in enumerate(values["secrets"]):
         if secret["network"] not in known:
             raise refuse(f"secrets[{index}].network", secret["network"], "not the id of an entry of network")
         if not settings.get(secret["configuration"], {}).get("sensitive"):
             raise refuse(f"secrets[{index}].configuration", secret["configuration"], "not a sensitive setting under configuration")
+        if secret["header"].lower() in RESERVED_HEADERS:
+            raise refuse(f"secrets[{index}].header", secret["header"], "a header that the connection itself needs")
 
 
 def _notes(document: dict[str, t.Any], values: dict[str, t.Any]) -> Iterator[str]:

@@ -330,7 +330,7 @@ WRONG: list[tuple[str, list[t.Any]]] = [
     ("network.0.requests", [[], [{"method": "CONNECT", "path": "/"}], [{"method": "GET", "path": "/{node}"}]]),
     ("network.1.requests.0.path", ["", "a", "/../a", "/a/./b", "/a//b", "/a?b", "/a%2fb", "/a/{b", "/{b}"]),
     ("secrets", [[{"configuration": "host", "network": "pve"}], [{"configuration": "none", "network": "pve"}], [{"configuration": "token", "network": "x"}]]),
-    ("secrets.0.header", ["", "a b", "X-A\r\n"]),
+    ("secrets.0.header", ["", "a b", "X-A\r\n", "Host", "Content-Length", "transfer-encoding"]),
     ("hooks", [[{"event": "container.pre_exec"}], [{"event": "system.startup"}, {"event": "system.startup"}], [{}]]),
     ("hooks.0.priority", ["urgent", 1]),
     ("hooks.0.timeout_ms", [0, 60_001]),
