@@ -98,6 +98,7 @@ def test_another_version_lies_beside_it(place: Place) -> None:
     assert len(list(place.dest.iterdir())) == 2
 
 
+@pytest.mark.requires("ssh-keygen")
 @pytest.mark.parametrize("kind", ["ed25519", "ecdsa"])
 def test_signing(place: Place, keys: dict[str, str], kind: str) -> None:  # noqa: F811
     """An ECDSA signature is another one each time; it stays nevertheless."""
@@ -111,6 +112,7 @@ def test_signing(place: Place, keys: dict[str, str], kind: str) -> None:  # noqa
     assert signature.verify(found.archive.sums, found.signature, signers, signature.PLUGIN, lambda name: name == "test", str(place.dest)) == "test"
 
 
+@pytest.mark.requires("ssh-keygen")
 def test_a_signature_stays_where_no_key_is_given(place: Place, keys: dict[str, str]) -> None:  # noqa: F811
     place.make(key_file=keys["ed25519"])
     kept = place.file.read_bytes()
@@ -121,6 +123,7 @@ def test_a_signature_stays_where_no_key_is_given(place: Place, keys: dict[str, s
     assert result["changed"] and result["package"]["signed_by"] is None
 
 
+@pytest.mark.requires("ssh-keygen")
 def test_another_key_signs_anew(place: Place, keys: dict[str, str]) -> None:  # noqa: F811
     unsigned = place.make()
     first = place.make(key_file=keys["ecdsa"])
@@ -130,6 +133,7 @@ def test_another_key_signs_anew(place: Place, keys: dict[str, str]) -> None:  # 
     assert unsigned["package"]["digest"] == first["package"]["digest"] == second["package"]["digest"]
 
 
+@pytest.mark.requires("ssh-keygen")
 @pytest.mark.parametrize("broken", [b"no signature", b""])
 def test_a_signature_that_is_none(place: Place, keys: dict[str, str], broken: bytes) -> None:  # noqa: F811
     place.file.write_bytes(packing.pack(packing.collect(str(place.src)).files, broken))
@@ -138,6 +142,7 @@ def test_a_signature_that_is_none(place: Place, keys: dict[str, str], broken: by
     assert result["changed"] and result["package"]["signed_by"].startswith("SHA256:")
 
 
+@pytest.mark.requires("ssh-keygen")
 def test_a_signature_of_the_same_key_over_something_else(place: Place, keys: dict[str, str]) -> None:  # noqa: F811
     for namespace, signed in (("nexcage-index", packing.sums(packing.collect(str(place.src)).files)), (signature.PLUGIN, b"other")):
         wrong = signature.sign(signed, keys["ecdsa"], namespace)
@@ -147,6 +152,7 @@ def test_a_signature_of_the_same_key_over_something_else(place: Place, keys: dic
         assert found.signature is not None and found.signature != wrong
 
 
+@pytest.mark.requires("ssh-keygen")
 def test_a_key_that_cannot_sign_is_refused_in_check_mode_too(place: Place, tmp_path: pathlib.Path) -> None:
     (tmp_path / "key").write_bytes(b"no key")
     (tmp_path / "key").chmod(0o600)

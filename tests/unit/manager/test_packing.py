@@ -252,6 +252,7 @@ def test_names_that_no_reader_takes(folder: pathlib.Path, name: str) -> None:
     assert error.option == name and "folder" in error.remedy
 
 
+@pytest.mark.requires("ssh-keygen")
 def test_signing(folder: pathlib.Path, keys: dict[str, str]) -> None:
     unsigned = packing.build(str(folder))
     signed = packing.sign(unsigned, keys["ed25519"])
@@ -268,6 +269,7 @@ def test_signing(folder: pathlib.Path, keys: dict[str, str]) -> None:
     assert caught.value.code == "E_INTEGRITY"
 
 
+@pytest.mark.requires("ssh-keygen")
 def test_signing_keeps_sums_in_another_order(keys: dict[str, str]) -> None:
     turned = b"".join(sorted(packing.sums(packages.files()).splitlines(True), reverse=True))
     other = packages.package([*packages.files().items(), ("SHA256SUMS", turned)])
