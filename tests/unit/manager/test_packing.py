@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tarfile
@@ -274,3 +275,29 @@ def test_signing_keeps_sums_in_another_order(keys: dict[str, str]) -> None:
     turned = b"".join(sorted(packing.sums(packages.files()).splitlines(True), reverse=True))
     other = packages.package([*packages.files().items(), ("SHA256SUMS", turned)])
     assert archive.read(packing.sign(other, keys["ed25519"])).sums == turned
+
+
+@pytest.mark.requires("ssh-keygen", "tar", "sha256sum")
+def test_the_documented_commands(tmp_path: pathlib.Path, keys: dict[str, str], repository: pathlib.Path) -> None:
+    """docs/plugin-packages.md says how to make a package and look into one with other programs."""
+    made, opened = re.findall(r"```sh\n(.*?)```", (repository / "docs/plugin-packages.md").read_text(), re.DOTALL)
+    folder = fill(tmp_path / "plugin", packages.files())
+    (tmp_path / "out").mkdir()
+    environment = {**os.environ, "KEY": keys["ed25519"], "PACKAGE": str(tmp_path / "sample-backend-1.0.0.nexcage-plugin")}
+    subprocess.run(["bash", "-euc", made], cwd=folder, env=environment, check=True)
+    shown = subprocess.run(["bash", "-euc", opened], cwd=tmp_path / "out", env=environment, check=True, capture_output=True, text=True).stdout
+    ours = archive.read(packing.sign(packing.build(str(folder)), keys["ed25519"]))
+    os.chmod(environment["PACKAGE"], 0o644)
+    assert package.load(environment["PACKAGE"], MIB).archive == ours
+    assert "Good" in shown and ours.digest == "sha256:" + shown.splitlines()[-1].split()[0]
+
+
+def test_the_documented_bounds(repository: pathlib.Path) -> None:
+    text = (repository / "docs/plugin-packages.md").read_text()
+    units = (archive.FILE_LIMIT // MIB, archive.UNPACKED_LIMIT // MIB, archive.PACKED_LIMIT // MIB, archive.RATIO_FREE // 1024)
+    one, unpacked, packed, free = units
+    assert (
+        f"more than {archive.COUNT_LIMIT} files, {one} MiB in one, {unpacked} MiB unpacked, {packed} MiB packed, or more than a hundredfold"
+        f" of the packed size above {free} KiB" in text
+    )
+    assert archive.RATIO_LIMIT == 100
