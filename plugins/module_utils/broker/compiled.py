@@ -13,7 +13,6 @@ import marshal
 import os
 import time
 
-from ..model.errors import NexcageError
 from ..worker import bundle, once
 from . import store
 
@@ -30,9 +29,9 @@ def keep(cache: str) -> None:
     finder = once.finder()
     if finder is None or not finder.compiled:
         return
-    bundle.compile_all()
     folder = cache + "/code"
-    with contextlib.suppress(NexcageError, OSError):
+    with contextlib.suppress(Exception):  # also no memory, or no payload any more: what the task has done is what counts
+        bundle.compile_all()
         for place in (cache, folder):
             store.ensure_folder(place)
             store.refuse_others(place)

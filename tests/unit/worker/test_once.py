@@ -306,6 +306,16 @@ def test_what_cannot_be_written_is_let_be(finder: once.Finder, tmp_path: pathlib
     assert (tmp_path / "cache").read_bytes() == b"a file"
 
 
+@pytest.mark.parametrize("error", [MemoryError(), FileNotFoundError("payload.zip"), ImportError("payload.zip")])
+def test_what_cannot_be_compiled_is_let_be(finder: once.Finder, tmp_path: pathlib.Path, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise error
+
+    monkeypatch.setattr(bundle, "compile_all", refuse)
+    compiled.keep(str(tmp_path / "cache"))
+    assert not (tmp_path / "cache").exists()
+
+
 def test_another_python_gets_source() -> None:
     sources = marshal.loads(bundle.program(portable=True)[4:])
     assert {type(source) for source in sources.values()} == {str}
