@@ -36,6 +36,8 @@ class Order(t.NamedTuple):
         process: The process of an exec.
         validate_certs: Whether a registry must show a valid certificate.
         timeout: Seconds for each step that fetches an image.
+        pull: When an image is fetched; ``never`` binds the plugin too.
+        take_over: Whether the container may be taken from the backend that holds it.
     """
 
     spec: ContainerSpec = ContainerSpec({})
@@ -45,6 +47,8 @@ class Order(t.NamedTuple):
     process: t.Mapping[str, t.Any] = {}
     validate_certs: bool = True
     timeout: float = 120.0
+    pull: str = "missing"
+    take_over: bool = False
 
 
 class Workbench:
@@ -64,6 +68,7 @@ class Workbench:
         self.orders = orders
         # what an exec printed, by container: it is the operator's, and may be more than a frame to a plugin holds
         self.outcomes: dict[str, dict[str, t.Any]] = {}
+        self.digests: dict[str, set[str]] = {}  # what the references in the task turned out to stand for
         self._engine: OciEngine | None = None
         self._images: ImageStore | None = None
 
@@ -110,7 +115,7 @@ def read_handlers(bench: Workbench) -> Handlers:
         "oci.features": lambda a: bench.engine.features(),
         "oci.check": lambda a: _check(bench, a),
         "oci.exists": lambda a: bench.engine.exists(a["name"], a["path"]),
-        "image.resolve": lambda a: bench.images.resolve(a["reference"], a["pull"], tls_verify=_certificates(bench, a)),
+        "image.resolve": lambda a: _resolve(bench, a),
         "image.configuration": lambda a: bench.images.configuration(a["digest"]),
         "state.get": lambda a: _state(bench).get(a),
         "log": lambda a: None,
@@ -149,39 +154,64 @@ def _state(bench: Workbench) -> t.Any:
     return State(bench.layout, bench.plugin)
 
 
-def _certificates(bench: Workbench, arguments: Arguments) -> bool | None:
+def _certificates(order: Order) -> bool | None:
     """``None`` leaves it to the host's registries.conf; only an explicit no switches checks off."""
-    order = _ordering(bench, arguments["reference"])
-    return None if order is None or order.validate_certs else False
+    return None if order.validate_certs else False
 
 
-def _ordering(bench: Workbench, reference: str) -> Order | None:
-    return next((order for order in bench.orders.values() if order.spec.get("image") == reference), None)
+def _ordering(bench: Workbench, reference: str) -> Order:
+    """Provenance: only an image that the operator wrote in this task is looked for, or brought to the host.
+
+    Raises:
+        NexcageError: ``E_CAPABILITY``.
+    """
+    for order in bench.orders.values():
+        if order.spec.get("image") == reference:
+            return order
+    raise NexcageError("E_CAPABILITY", "the task names no such image", option="image", value=reference)
+
+
+def _resolve(bench: Workbench, arguments: Arguments) -> t.Any:
+    reference = arguments["reference"]
+    order = _ordering(bench, reference)
+    found = bench.images.resolve(reference, _pull(order, arguments), tls_verify=_certificates(order))
+    bench.digests.setdefault(reference, set()).add(found["digest"])
+    return found
 
 
 def _ensure(bench: Workbench, arguments: Arguments) -> dict[str, t.Any]:
-    """Provenance: only an image that the operator wrote in this task is brought to the host."""
-    order = _ordering(bench, arguments["reference"])
-    if order is None:
-        raise NexcageError("E_CAPABILITY", "the task names no such image", option="image", value=arguments["reference"])
-    found = bench.images.ensure(arguments["reference"], arguments["pull"], tls_verify=_certificates(bench, arguments), timeout=order.timeout)
+    reference = arguments["reference"]
+    order = _ordering(bench, reference)
+    found = bench.images.ensure(reference, _pull(order, arguments), tls_verify=_certificates(order), timeout=order.timeout)
+    bench.digests.setdefault(reference, set()).add(found["digest"])
     return {"digest": found["digest"], "changed": found["changed"]}
 
 
-def _image(bench: Workbench, digest: str | None) -> dict[str, t.Any] | None:
+def _pull(order: Order, arguments: Arguments) -> str:
+    return "never" if order.pull == "never" else str(arguments["pull"])
+
+
+def _image(bench: Workbench, order: Order, digest: str | None) -> dict[str, t.Any] | None:
+    """The image that a container is made from.
+
+    Raises:
+        NexcageError: ``E_CAPABILITY`` for any other than the one that the task names.
+    """
     if digest is None:
         return None
+    if digest not in bench.digests.get(str(order.spec.get("image")), ()):
+        raise NexcageError("E_CAPABILITY", "not the image that the task names", option="image", value=digest)
     return {"digest": digest, "path": bench.images.path(digest) + "/rootfs", "config": bench.images.configuration(digest)}
 
 
 def _check(bench: Workbench, arguments: Arguments) -> None:
     order = bench.order(arguments["name"])
-    bench.engine.check(order.spec, _image(bench, arguments["image"]))
+    bench.engine.check(order.spec, _image(bench, order, arguments["image"]))
 
 
 def _create(bench: Workbench, arguments: Arguments) -> t.Any:
     order = bench.order(arguments["name"])
-    return bench.engine.create(arguments["name"], order.spec, dict(order.secrets), _image(bench, arguments["image"]))
+    return bench.engine.create(arguments["name"], order.spec, dict(order.secrets), _image(bench, order, arguments["image"]))
 
 
 def _exec(bench: Workbench, name: str) -> dict[str, t.Any]:
@@ -194,5 +224,5 @@ def _exec(bench: Workbench, name: str) -> dict[str, t.Any]:
 
 def _replace(bench: Workbench, arguments: Arguments) -> t.Any:
     order = bench.order(arguments["name"])
-    image = _image(bench, arguments["image"])
-    return bench.engine.replace(arguments["name"], order.spec, dict(order.secrets), image, **order.ending)
+    image = _image(bench, order, arguments["image"])
+    return bench.engine.replace(arguments["name"], order.spec, dict(order.secrets), image, take_over=order.take_over, **order.ending)

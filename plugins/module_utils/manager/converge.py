@@ -95,7 +95,15 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
         complete = options.complete(desired, recorded)
         observe.refuse_unreachable(task.wait, complete)
         secrets = task.spec.get("secret_env") or {}
-        session.orders[task.name] = Order(complete, secrets, ending=task.ending, validate_certs=task.parameters["validate_certs"], timeout=float(task.timeout))
+        session.orders[task.name] = Order(
+            complete,
+            secrets,
+            ending=task.ending,
+            validate_certs=task.parameters["validate_certs"],
+            timeout=float(task.timeout),
+            pull=task.pull,
+            take_over=task.parameters["replace_backend"],
+        )
         request = request._replace(image=_image(session, plugin, task, found))
     steps = plan(request, found)
     if any(action.kind in ("create", "replace") for action in steps.actions):

@@ -206,7 +206,8 @@ def test_replace(yard: Yard) -> None:
     yard.engine.start("web")
     assert yard.shell("echo $TOKEN $A")[1] == "hush-hush 1\n"
     other = yard.engine_for("runc" if yard.runtime == "crun" else "crun")
-    other.replace("web", ContainerSpec({"image": "x"}), {}, yard.image)  # moves it to the other backend
+    assert refused(other.replace, "web", ContainerSpec({"image": "x"}), {}, yard.image).code == "E_OWNER" and yard.status() == "running"
+    other.replace("web", ContainerSpec({"image": "x"}), {}, yard.image, take_over=True)
     yard.note()
     assert yard.engine.listing() == [] and other.listing()[0]["status"] == "created"
     assert refused(yard.engine.replace, "gone", ContainerSpec({"image": "x"}), {}, yard.image).code == "E_NOT_FOUND"

@@ -78,11 +78,15 @@ class OciEngine:
         signal: int | None = None,
         timeout: float | None = None,
         force: bool = False,
+        take_over: bool = False,
     ) -> dict[str, str]:
-        """Make a container anew; the old one is stopped, as by :meth:`stop`, only when the new one stands created; ``{"id": …}``."""
+        """Make a container anew; the old one is stopped, as by :meth:`stop`, only when the new one stands created; ``{"id": …}``.
+
+        ``take_over`` also moves it here from the backend that holds it.
+        """
         from . import lifecycle, staging
 
-        return lifecycle.replace(self.places, self.runtime, staging.Request(name, spec, secrets, image), lifecycle.Ending(signal, timeout, force))
+        return lifecycle.replace(self.places, self.runtime, staging.Request(name, spec, secrets, image), lifecycle.Ending(signal, timeout, force), take_over)
 
     def start(self, name: str) -> None:
         """Start a created or stopped container."""

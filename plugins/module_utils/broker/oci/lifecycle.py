@@ -45,9 +45,14 @@ def existing(places: records.Places, name: str) -> records.Container:
     container = removal.heal(places, name)
     if container is None:
         raise NexcageError("E_NOT_FOUND", "there is no such container", option="name", value=name)
-    if container.record["backend"] != places.backend:
-        raise NexcageError("E_OWNER", f"this container belongs to {container.record['backend']}", option="name", value=name)
+    _refuse_foreign(places, container)
     return container
+
+
+def _refuse_foreign(places: records.Places, container: records.Container) -> None:
+    owner = container.record["backend"]
+    if owner != places.backend:
+        raise NexcageError("E_OWNER", f"this container belongs to {owner}", option="name", value=container.name)
 
 
 def create(places: records.Places, tool: Runtime, request: staging.Request) -> dict[str, str]:
@@ -88,21 +93,29 @@ class Ending(t.NamedTuple):
         halt(places, container, _signal(first), patience)
 
 
-def replace(places: records.Places, tool: Runtime, request: staging.Request, ending: Ending | None = None) -> dict[str, str]:
+def replace(places: records.Places, tool: Runtime, request: staging.Request, ending: Ending | None = None, take_over: bool = False) -> dict[str, str]:
     """Make the container anew from another spec; the old one is touched only when the new one stands.
 
-    Also moves a container to this backend from another one.
+    Args:
+        places: The backend's folders.
+        tool: The backend's runtime.
+        request: What to make.
+        ending: How the old one is stopped.
+        take_over: Whether it may be moved to this backend from the one that holds it.
 
     Returns:
         ``{"id": …}`` of the new generation, created and not started.
 
     Raises:
-        NexcageError: ``E_NOT_FOUND``, and all that making it can refuse; the old one then still runs.
+        NexcageError: ``E_NOT_FOUND``; ``E_OWNER`` where another backend holds it and it may not be moved; and all that
+            making it can refuse; the old one then still runs.
     """
     with locked(places, request.name, "replace"):
         old = removal.heal(places, request.name)
         if old is None:
             raise NexcageError("E_NOT_FOUND", "there is no such container", option="name", value=request.name)
+        if not take_over:
+            _refuse_foreign(places, old)
         store.checkpoint("replace:healed")
         new = staging.stage(places, tool, request._replace(secrets=_carried(old, request)), "replace")
         store.checkpoint("replace:staged")
