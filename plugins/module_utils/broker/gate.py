@@ -78,7 +78,8 @@ class Gate:
         try:
             kind, handler, arguments, context = self._decide(name, params)
         except NexcageError as error:
-            self._audit.refusal(str(name), error.code, self._context, error.details.get("rule"))
+            context = {**self._context, "container": error.details.get("container")}
+            self._audit.refusal(str(name), error.code, context, error.details.get("rule"))
             raise
         if kind == READ:
             self._audit.count(name)
@@ -111,7 +112,7 @@ class Gate:
         kind, context = self._use(effect, name, arguments)
         denial = self._policy(name, arguments, self._context) if self._policy else None
         if denial is not None:
-            self._deny(name, denial)
+            self._deny(name, denial, {"container": arguments.get("name"), **context})
         handlers = self._read_handlers if kind == READ else self._write_handlers
         handler = handlers.get(name) if handlers is not None else None
         if handler is None:
@@ -122,13 +123,13 @@ class Gate:
         """Add facts for policy and audit lines that were not known when the gate was made."""
         self._context.update(facts)
 
-    def _deny(self, name: str, denial: str) -> None:
+    def _deny(self, name: str, denial: str, context: t.Mapping[str, t.Any]) -> None:
         rule = getattr(denial, "rule", None)
         if getattr(self._policy, "audit_only", False):
-            self._audit.refusal(name, "E_POLICY", self._context, rule, enforced=False)
+            self._audit.refusal(name, "E_POLICY", context, rule, enforced=False)
             return
         error = self._refuse("E_POLICY", f"{name} is denied: {denial}")
-        error.details["rule"] = rule
+        error.details.update(rule=rule, container=context["container"])
         raise error
 
     def _validate(self, effect: Effect, name: str, params: t.Mapping[str, t.Any]) -> Arguments:

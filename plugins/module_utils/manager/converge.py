@@ -72,6 +72,7 @@ class Task:
 
 
 def _converge(session: Session, task: Task) -> dict[str, t.Any]:
+    session.rules()  # those that cannot be read are no reason to look for another backend
     owner = observe.owner(session.layout, task.name)
     known = registry.holding(owner, session.layout, task.name) if owner else None
     plugin = backends.choose(session, task.parameters["backend"], owner, task.name)
@@ -115,6 +116,7 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
     if any(action.kind in ("create", "replace", "update") for action in steps.actions):
         digest = request.image["digest"] if request.image and request.image["present"] else None
         _check(session, plugin, task, digest)
+    _permit(session, task, steps, plugin, holder)
     if session.check_mode:
         return _result(session, task, steps, found)
     _apply(session, task, steps, plugin, holder)
@@ -159,6 +161,15 @@ def _resolve(session: Session, plugin: registry.Plugin, reference: str, pull: st
             "E_IMAGE", "the image is not on this host, and pull is never", option="image", value=reference, remedy="set pull: missing, or bring it here first"
         )
     return image
+
+
+def _permit(session: Session, task: Task, steps: Plan, plugin: registry.Plugin, holder: registry.Plugin) -> None:
+    """Ask the policy for the whole plan, in check mode too: what it denies is denied before the first step."""
+    order = session.orders.get(task.name, Order())
+    for action in steps.actions:
+        if action.kind != "pull":
+            who = holder if action.kind in ("stop", "delete") else plugin
+            session.permit(who, OPERATIONS[action.kind], _params(task, action.kind, order))
 
 
 def _apply(session: Session, task: Task, steps: Plan, plugin: registry.Plugin, holder: registry.Plugin) -> None:

@@ -18,6 +18,9 @@ from ..worker.spawn import Worker
 from . import registry
 from .budget import Budget
 
+if t.TYPE_CHECKING:
+    from .policy import Policy
+
 TIER_BUILT_IN = "process"
 FRAME_BUILT_IN = 8 << 20  # bytes; a listing of some thousand containers
 
@@ -45,6 +48,8 @@ class Session:
         self._sandboxes: dict[str, Sandbox] = {}
         self._budget = Budget(layout)
         self._benches: dict[str, Workbench] = {}
+        self._policy: Policy | None = None
+        self._asked = False  # whether there is a policy
 
     def __enter__(self) -> Session:
         return self
@@ -59,7 +64,7 @@ class Session:
                 worker.close()
         self._workers, self._spare = {}, None
         # A run that changed nothing writes nothing: the counts of reads alone are no event.
-        if self.audit.writes or self.audit.refusals:
+        if self.audit.happened:
             self.audit.close()
         self.warnings += [warning for warning in self.audit.warnings if warning not in self.warnings]
 
@@ -74,6 +79,44 @@ class Session:
         """Tier and layers of one plugin's worker; empty where it did not run."""
         sandbox = self._sandboxes.get(plugin.name)
         return sandbox.as_dict() if sandbox is not None else {}
+
+    def rules(self) -> Policy | None:
+        """The operator's rules, ``None`` where the host has none; that costs one look at the folder.
+
+        Raises:
+            NexcageError: As ``policy.load``: with a file that is not understood nothing is allowed.
+        """
+        if not self._asked:
+            if _there(f"{self.layout.configuration}/policy.json"):
+                from . import policy
+
+                self._policy = policy.load(self.layout)
+            self._asked = True
+        return self._policy
+
+    def permit(self, plugin: registry.Plugin, operation: str, params: t.Mapping[str, t.Any], begins: bool = False) -> None:
+        """Refuse an operation that the policy denies; also asked for a whole plan, before its first step.
+
+        Args:
+            plugin: Who would do it.
+            operation: One of ``OPERATIONS``.
+            params: Those of the operation.
+            begins: Whether it begins now: then a policy that only watches writes down what it would have denied.
+
+        Raises:
+            NexcageError: ``E_POLICY`` naming the rule.
+        """
+        rules = self.rules()
+        if rules is None:
+            return
+        context = {"plugin": plugin.name, **self._context(plugin, operation)}
+        denial = rules.operation(operation, params, context)
+        if denial is None or (rules.audit_only and not begins):
+            return
+        self.audit.refusal(operation, "E_POLICY", {**context, "container": params.get("name")}, denial.rule, enforced=not rules.audit_only)
+        if not rules.audit_only:
+            details = {"plugin": plugin.name, "rule": denial.rule, "path": f"{self.layout.configuration}/policy.json"}
+            raise NexcageError("E_POLICY", f"{operation} by {plugin.name} is denied: {denial}", option="name", value=params.get("name"), details=details)
 
     def operate(self, plugin: registry.Plugin, operation: str, params: t.Mapping[str, t.Any]) -> t.Any:
         """Run one operation of a plugin in its worker.
@@ -91,7 +134,10 @@ class Session:
         _refuse_ungranted(plugin, operation)
         name = params.get("name")
         gate = self._gate(plugin, operation, [name] if isinstance(name, str) else [])
+        self.permit(plugin, operation, params)
         worker = self._worker(plugin)
+        gate.know(tier=worker.sandbox.tier)
+        self.permit(plugin, operation, params, begins=True)  # rules on tiers can tell only now
         try:
             with self._budget.at_work(plugin.name):
                 return worker.request(operation, dict(params), gate.call, self.timeout)
@@ -117,12 +163,19 @@ class Session:
             runtime = str(plugin.config.get("binary_path") or plugin.runtime)
             bench = self._benches[plugin.name] = Workbench(self.layout, plugin.name, runtime, self.orders)
         writes = None if self.check_mode or OPERATIONS[operation].kind == READ else write_handlers(bench)
+        granted = None if plugin.installed is None else plugin.installed.granted
+        context = self._context(plugin, operation)
+        return Gate(plugin.manifest, read_handlers(bench), writes, self.audit, granted=granted, policy=self.rules(), context=context, targets=targets)
+
+    def _context(self, plugin: registry.Plugin, operation: str) -> dict[str, t.Any]:
+        """What audit log and policy are told of a plugin."""
         context = {"version": plugin.manifest["version"], "trust": plugin.trust, "op": operation}
-        granted = None
         if plugin.installed is not None:
-            context["digest"] = plugin.installed.release.digest
-            granted = plugin.installed.granted
-        return Gate(plugin.manifest, read_handlers(bench), writes, self.audit, granted=granted, context=context, targets=targets)
+            release = plugin.installed.release
+            context.update(digest=release.digest, signer=release.principal or None)
+        if plugin.name in self._sandboxes:
+            context["tier"] = self._sandboxes[plugin.name].tier
+        return context
 
     def _worker(self, plugin: registry.Plugin) -> Worker:
         worker = self._workers.get(plugin.name)
@@ -158,7 +211,7 @@ class Session:
         built_in = plugin.name in registry.BUILT_IN
         if built_in:
             limits = limits._replace(frame=FRAME_BUILT_IN)
-        if not built_in or os.path.lexists(f"{self.layout.configuration}/policy.json"):
+        if not built_in or self.rules() is not None:
             from . import workers
 
             tier = workers.required(self.layout, "builtin" if built_in else "third_party")
@@ -172,6 +225,15 @@ class Session:
             worker.close()
             raise
         return worker
+
+
+def _there(path: str) -> bool:
+    """Whether there is anything of that name; what cannot be looked at is not taken for missing."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _refuse_ungranted(plugin: registry.Plugin, operation: str) -> None:

@@ -41,6 +41,8 @@ def execute(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.
     if found["status"] != "running":
         raise NexcageError("E_INVALID", f"the container is {found['status']}", option="name", value=name, remedy="start it with nexcage_container first")
     reason = _needless(session, plugin, name, parameters)
+    if not reason:
+        session.permit(plugin, "exec", {"name": name})
     if reason or session.check_mode:
         return _skipped(reason or "the command is not run in check mode")
     session.orders[name] = Order(process=process)
