@@ -244,18 +244,39 @@ def test_no_backend_at_all(host: Host, settings: t.Callable[..., None]) -> None:
     refused(host, "backend", "crun", "E_DISABLED")
     settings("runc", config={"binary_path": "/opt/nowhere/runc"})
     told = refused(host, "backend", "auto", "E_BINARY", backend="auto")
-    assert "crun: disabled" in told and "runc: /opt/nowhere/runc is not installed" in told
+    assert "crun: disabled" in told and "runc: /opt/nowhere/runc is not installed" in told and "or enable the one that is disabled" in told
+    settings("runc", state="disabled")
+    told = refused(host, "backend", "auto", "E_DISABLED", backend="auto")
+    assert "enable one with nexcage_plugin: name=crun" in told and "install" not in told
 
 
 def test_a_container_of_another_backend(host: Host, backend: str) -> None:
     other = "runc" if backend == "crun" else "crun"
     host.start("bad", other, state="present")
-    assert f"belongs to the backend {other}" in refused(host, "backend", backend, "E_OWNER", backend=backend)
+    for state in ("started", "stopped", "absent"):
+        assert f"belongs to the backend {other}" in refused(host, "backend", backend, "E_OWNER", backend=backend, state=state)
     host.converge("bad", state="absent")
 
 
 @pytest.fixture
 def foreign(host: Host) -> t.Iterator[str]:
+def test_nothing_is_done_through_a_disabled_backend(host: Host, settings: t.Callable[..., None], backend: str) -> None:
+    other = "runc" if backend == "crun" else "crun"
+    made = host.start("bad", other)["container"]
+    settings(other, state="disabled")
+    for wanted in ("auto", other):
+        for state in ("started", "stopped", "absent"):
+            told = refused(host, "name", "bad", "E_DISABLED", backend=wanted, state=state)
+            assert f"enable it with nexcage_plugin: name={other}-backend state=enabled" in told and "choose another" not in told
+    refused(host, "backend", backend, "E_OWNER", backend=backend, state="absent")
+    refused(host, "name", "bad", "E_DISABLED", backend=backend, state="absent", replace_backend=True)
+    told = str(modules.fails("nexcage_container_exec", name="bad", argv=["true"])["msg"])
+    assert "enable it with" in told and "choose another" not in told
+    assert host.one("bad") == made
+    assert host.converge("bad", backend=backend, replace_backend=True, force_kill=True)["container"]["backend"] == backend
+    host.converge("bad", state="absent", force_kill=True)
+
+
     """The name of a container whose plugin is not there any more."""
     folder = pathlib.Path(host.layout.state, "containers/bad")
     generation = folder / ("a" * 16)

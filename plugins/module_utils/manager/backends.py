@@ -26,10 +26,10 @@ def choose(session: Session, wanted: str, owner: str | None, name: str = "") -> 
         NexcageError: ``E_DISABLED`` or ``E_BINARY`` naming why none can be used; ``E_NOT_FOUND`` and ``E_INVALID``
             naming the routing rule at fault.
     """
-    if wanted != "auto":
-        return registry.usable(wanted, session.layout)
+    if wanted != "auto" and owner not in (wanted, registry.full_name(wanted)):
+        return registry.chosen(wanted, session.layout)
     if owner is not None:
-        return registry.usable(owner, session.layout)
+        return held(session, owner, name)
     routed = _routed(session, name)
     if routed is not None:
         return routed
@@ -42,7 +42,30 @@ def choose(session: Session, wanted: str, owner: str | None, name: str = "") -> 
         if not problems:
             return plugin
         refused.append(f"{plugin.backend}: {problems[0].message}")
-    raise NexcageError("E_BINARY", "no backend can be used here: " + "; ".join(refused), option="backend", value=wanted)
+    disabled = [reason.endswith(": disabled") for reason in refused]
+    remedy = "enable one with nexcage_plugin: name=" + refused[0].partition(":")[0] + " state=enabled"
+    if not all(disabled):
+        remedy = "install the program; the role nexcage.backends.runtime does it" + (", or enable the one that is disabled" if any(disabled) else "")
+    code = "E_DISABLED" if all(disabled) else "E_BINARY"
+    raise NexcageError(code, "no backend can be used here: " + "; ".join(refused), option="backend", value=wanted, remedy=remedy)
+
+
+def held(session: Session, owner: str, name: str) -> registry.Plugin:
+    """The plugin that holds a container, to do something with it.
+
+    Raises:
+        NexcageError: ``E_DISABLED``: no other one can stand in for it; as :func:`registry.holding`.
+    """
+    plugin = registry.holding(owner, session.layout, name)
+    if not plugin.enabled:
+        raise NexcageError(
+            "E_DISABLED",
+            f"this container belongs to the backend {plugin.backend}, and the plugin {plugin.name} is disabled on this host",
+            option="name",
+            value=name,
+            remedy=f"enable it with nexcage_plugin: name={plugin.name} state=enabled",
+        )
+    return plugin
 
 
 def _routed(session: Session, name: str) -> registry.Plugin | None:

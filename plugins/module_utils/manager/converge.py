@@ -27,6 +27,7 @@ OPERATIONS = {
     "resume": "resume",
     "delete": "delete",
 }
+THROUGH_HOLDER = ("stop", "delete")  # whatever backend the task names
 
 
 def converge(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -118,6 +119,8 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
         _check(session, plugin, task, digest)
     _permit(session, task, steps, plugin, holder)
     if session.check_mode:
+    if known and known.name != plugin.name and any(action.kind in THROUGH_HOLDER for action in steps.actions):
+        backends.held(session, known.name, task.name)
         return _result(session, task, steps, found)
     _apply(session, task, steps, plugin, holder)
     final = found
@@ -182,7 +185,7 @@ def _apply(session: Session, task: Task, steps: Plan, plugin: registry.Plugin, h
         if action.kind == "update":
             values = {change.option: order.spec.get(change.option) for change in action.changes}
             session.orders[task.name] = order._replace(changes=values)
-        who = holder if action.kind in ("stop", "delete") else plugin
+        who = holder if action.kind in THROUGH_HOLDER else plugin
         try:
             session.operate(who, OPERATIONS[action.kind], _params(task, action.kind, order))
         except NexcageError as error:

@@ -11,7 +11,7 @@ from ..broker.handlers import Order
 from ..model import values
 from ..model.container import check_name
 from ..model.errors import NexcageError
-from . import observe, registry
+from . import backends, observe, registry
 from .dispatch import Session, require_root
 
 
@@ -32,7 +32,7 @@ def execute(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.
     owner = observe.owner(session.layout, name)
     found = None
     if owner is not None:
-        plugin = registry.usable(registry.holding(owner, session.layout, name).name, session.layout)
+        plugin = backends.held(session, owner, name)
         found = observe.one(session, plugin, name)
     if session.check_mode and (found is None or found["status"] != "running"):
         return _skipped(f"the command is not run in check mode, and {name} does not run yet")  # an earlier task would have started it

@@ -108,7 +108,7 @@ OPTIONS: tuple[Option, ...] = (
     _option("seccomp_profile", "str", values.seccomp_profile, "security", effective="default"),
     _option("labels", "dict", values.mapping, "", aliases=("label",), effective={}, live=True),
     _option("annotations", "dict", values.mapping, "", aliases=("annotation",), effective={}),
-    _option("stop_signal", "str", values.signal_number, "", live=True),
+    _option("stop_signal", "str", values.signal_number, "", live=True, show=values.show_signal),
     _option("stop_timeout", "int", values.whole(0, 3600), "", effective=10, live=True),
     _option("network_mode", "str", values.network_mode, "", aliases=("network",), choices=("none", "host"), effective="none"),
     # folded into the above before anything is compared

@@ -14,6 +14,7 @@ from .errors import NexcageError
 from .options import SPEC_OPTIONS, Option, show
 
 RUNNING = ("running", "paused")
+PLAIN = ("start", "stop", "pause", "resume")  # the status alone tells that this was done
 
 
 class Change(t.NamedTuple):
@@ -90,8 +91,8 @@ class Plan:
         after: dict[str, t.Any] = {}
         if self.changed:
             before["status"], after["status"] = self.status
-            if before["status"] == after["status"]:
-                steps = [action.kind for action in self.actions]
+            steps = [action.kind for action in self.actions]
+            if before["status"] == after["status"] or len(steps) > 1 or steps[0] not in PLAIN:
                 after["actions"] = steps
         for change in self.changes:
             if self.status[0] != "absent":
@@ -150,12 +151,13 @@ def plan(request: Request, found: t.Mapping[str, t.Any] | None) -> Plan:
         NexcageError: Where the way from found to wanted needs something the task does not give.
     """
     status = "absent" if found is None else str(found["status"])
+    moved = [] if found is None or status == "incomplete" else _moved(request, found)
     if request.state == "absent":
         return Plan(request.name, _removal(status, request.name), status, "absent", ())
     if found is None or status == "incomplete":
         return _creation(request, status)
     changes = compare(request.spec, found) + drift(found, request.spec)
-    changes += _image_changes(request, found)
+    changes += [*_image_changes(request, found), *moved]
     why = _why_replace(request, found, changes)
     actions: list[Action] = []
     if why:
@@ -219,17 +221,28 @@ def _why_replace(request: Request, found: t.Mapping[str, t.Any], changes: t.Sequ
         reasons.append(str(found["damage"]))
     if request.recreate:
         reasons.append("recreate was asked for")
-    if found["backend"] != request.backend:
-        if not request.replace_backend:
-            raise NexcageError(
-                "E_OWNER",
-                f"the container {request.name} belongs to the backend {_typed(found['backend'])}",
-                option="backend",
-                value=_typed(request.backend),
-                remedy="set replace_backend: true to move it, use backend: auto, or choose another name",
-            )
-        reasons.append(f"backend: {_typed(found['backend'])} -> {_typed(request.backend)}")
     return "; ".join(reasons)
+
+
+def _moved(request: Request, found: t.Mapping[str, t.Any]) -> list[Change]:
+    """That the container goes to another backend, which the task has to allow.
+
+    Raises:
+        NexcageError: ``E_OWNER``; another backend's container is not removed either.
+    """
+    if found["backend"] == request.backend:
+        return []
+    owner, wanted = _typed(found["backend"]), _typed(request.backend)
+    if not request.replace_backend:
+        remedy = "set replace_backend: true to move it, use backend: auto, or choose another name"
+        raise NexcageError(
+            "E_OWNER",
+            f"the container {request.name} belongs to the backend {owner}",
+            option="backend",
+            value=wanted,
+            remedy=f"use backend: auto or {owner}, or correct the name" if request.state == "absent" else remedy,
+        )
+    return [Change("backend", "backend", owner, wanted, False)]
 
 
 def _typed(plugin: str) -> str:

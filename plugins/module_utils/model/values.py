@@ -358,6 +358,16 @@ def show_count(number: int) -> object:
     return "unlimited" if number == UNLIMITED else number
 
 
+def show_signal(number: int) -> str:
+    """A signal number for a reader: ``15`` is ``SIGTERM``."""
+    for name, known in SIGNALS.items():
+        if known == number:
+            return f"SIG{name}"
+    first, last = REAL_TIME.values()
+    base, offset = ("RTMIN", number - first) if number - first <= last - number else ("RTMAX", number - last)
+    return f"SIG{base}{offset:+d}" if offset else f"SIG{base}"
+
+
 def show_cpus(quota: int) -> str:
     """A CFS quota for a reader: ``150000`` is ``1.5``."""
     if quota == UNLIMITED:

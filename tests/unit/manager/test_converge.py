@@ -327,3 +327,35 @@ def test_a_write_operation_in_check_mode_has_no_handlers(world: worlds.World) ->
     with world.session(True) as session, pytest.raises(NexcageError) as caught:
         session.operate(plugin, "start", {"name": "web"})
     assert caught.value.code == "E_READ_ONLY" and caught.value.details["plugin"] == "crun-backend"
+def test_all_backends_disabled(world: worlds.World) -> None:
+    os.makedirs(world.layout.configuration)
+    with open(world.layout.configuration + "/config.json", "w", encoding="utf-8") as file:
+        json.dump({"plugins": {"crun-backend": {"enabled": False}, "runc-backend": {"enabled": False}}}, file)
+    with pytest.raises(NexcageError) as caught:
+        task(world, image="oci:/image")
+    assert caught.value.code == "E_DISABLED" and caught.value.message.endswith("crun: disabled; runc: disabled")
+    assert "enable one" in caught.value.remedy and "install" not in caught.value.remedy
+
+
+def test_nothing_is_done_through_a_disabled_backend(world: worlds.World) -> None:
+    task(world, image="oci:/image", backend="runc")
+    os.makedirs(world.layout.configuration)
+    with open(world.layout.configuration + "/config.json", "w", encoding="utf-8") as file:
+        json.dump({"plugins": {"runc-backend": {"enabled": False}}}, file)
+    world.calls.clear()
+    for check in (True, False):
+        for state in ("started", "absent"):
+            for given in ({}, {"backend": "runc"}, {"backend": "crun", "replace_backend": True}):
+                if (state, given.get("backend")) == ("started", "crun"):
+                    continue  # which takes it away from there
+                with pytest.raises(NexcageError) as caught:
+                    task(world, check=check, state=state, **given)
+                error = caught.value
+                assert (error.code, error.option, error.value) == ("E_DISABLED", "name", "web")
+                assert error.remedy == "enable it with nexcage_plugin: name=runc-backend state=enabled"
+            with pytest.raises(NexcageError) as caught:
+                task(world, check=check, state=state, backend="crun")
+            assert caught.value.code == "E_OWNER"
+    assert world.writes() == []
+
+

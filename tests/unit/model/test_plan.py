@@ -121,7 +121,43 @@ def test_another_backend_needs_permission() -> None:
     with pytest.raises(NexcageError) as caught:
         plan(moved, found("running"))
     assert caught.value.code == "E_OWNER" and "replace_backend" in caught.value.remedy
-    assert kinds(plan(moved._replace(replace_backend=True), found("running"))) == ["replace", "start"]
+    made = plan(moved._replace(replace_backend=True), found("stopped"))
+    assert kinds(made) == ["replace", "start"] and made.actions[0].reason == "backend: crun -> runc"
+    assert made.diff()["before"] == {"status": "stopped", "backend": "crun"}
+    assert made.diff()["after"] == {"status": "running", "actions": ["replace", "start"], "backend": "runc"}
+
+
+def test_another_backends_container_is_not_removed() -> None:
+    other = request("absent")._replace(backend="runc-backend")
+    with pytest.raises(NexcageError) as caught:
+        plan(other, found("running"))
+    assert caught.value.code == "E_OWNER" and "belongs to the backend crun" in caught.value.message
+    assert "backend: auto or crun" in caught.value.remedy and "move" not in caught.value.remedy
+    assert kinds(plan(other, found("incomplete"))) == ["delete"] and kinds(plan(other, None)) == []
+    assert kinds(plan(other._replace(replace_backend=True), found("running"))) == ["stop", "delete"]
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "spec", "actions"),
+    [
+        ("started", "stopped", {}, None),
+        ("stopped", "running", {}, None),
+        ("paused", "running", {}, None),
+        ("restarted", "paused", {}, ["stop", "start"]),
+        ("started", "stopped", {"memory": 64 << 20}, ["update", "start"]),
+        ("started", "stopped", {"hostname": "new"}, ["replace", "start"]),
+        ("stopped", "running", {"hostname": "new"}, ["replace"]),
+        ("started", "absent", {}, ["create", "start"]),
+    ],
+)
+def test_the_diff_hides_nothing_but_a_plain_start_or_stop(state: str, status: str, spec: dict[str, t.Any], actions: list[str] | None) -> None:
+    assert plan(request(state, spec), found(status)).diff()["after"].get("actions") == actions
+    assert plan(request("started", recreate=True), found("stopped")).diff()["after"]["actions"] == ["replace", "start"]
+
+
+def test_the_diff_names_signals() -> None:
+    made = plan(request("started", {"stop_signal": 2}), found("running", {"stop_signal": 15}))
+    assert (made.diff()["before"]["stop_signal"], made.diff()["after"]["stop_signal"]) == ("SIGTERM", "SIGINT")
 
 
 def test_recreate_and_broken_seal() -> None:

@@ -238,6 +238,9 @@ def test_for_a_reader() -> None:
         "1000 B",
     ]
     assert values.show_cpus(150000) == "1.5" and values.show_cpus(-1) == "unlimited"
+    shown = {number: values.show_signal(number) for number in (1, 2, 15, 31, 34, 37, 60, 64)}
+    assert list(shown.values()) == ["SIGHUP", "SIGINT", "SIGTERM", "SIGSYS", "SIGRTMIN", "SIGRTMIN+3", "SIGRTMAX-4", "SIGRTMAX"]
+    assert all(values.signal_number("stop_signal", name) == number for number, name in shown.items())
     assert values.show_count(5) == 5 and values.show_count(-1) == "unlimited"
 
 
