@@ -15,7 +15,7 @@ from ..broker import guarded
 from ..model.config import Layout
 from ..model.errors import NexcageError
 from ..model.version import EXACT_PATTERN
-from . import archive, grants, package, records, trust
+from . import archive, grants, package, records, settings, trust
 from .package import Package
 from .records import Record, Release
 
@@ -40,7 +40,20 @@ class Installed(t.NamedTuple):
 
 def plugin_dir(layout: Layout) -> str:
     """The folder of packages."""
-    return layout.configuration + "/plugins"
+    return str(setting(layout, "plugin_dir", layout.configuration + "/plugins"))
+
+
+def setting(layout: Layout, name: str, default: t.Any) -> t.Any:
+    """One setting of the manager of plugins; ``default`` where the file says nothing of the manager, and nothing more is read then.
+
+    Raises:
+        NexcageError: ``E_INVALID``, and ``E_INTEGRITY`` where others could change the file.
+    """
+    if "plugin_manager" not in settings.load(layout)[1]:
+        return default
+    from . import configuration
+
+    return configuration.manager(layout)[name]
 
 
 def names(layout: Layout) -> list[str]:

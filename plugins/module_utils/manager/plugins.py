@@ -32,6 +32,7 @@ class Situation(t.NamedTuple):
     priority: int
     config: t.Mapping[str, t.Any]
     quarantined: str = ""
+    damage: str = ""  # what is wrong with the package where it lies
 
     def facts(self) -> dict[str, t.Any]:
         """For diff and result; nothing in it is secret, and nothing changes by itself."""
@@ -48,6 +49,7 @@ class Situation(t.NamedTuple):
             "priority": self.priority,
             "config": dict(self.config),
             "quarantined": self.quarantined,
+            "damage": self.damage,
         }
 
 
@@ -111,13 +113,19 @@ def _situation(session: Session, record: Record) -> Situation:
     chosen = settings.read(session.layout).get(record.name, {})
     grant = grants.read(session.layout, record.name) if record.active else None
     config = chosen.get("config") or {}
-    return Situation(record.active, grant, chosen.get("enabled", True), chosen.get("priority", installed.PRIORITY), config, record.quarantined)
+    damage = ""
+    if record.active is not None:
+        try:
+            installed.fetch(session.layout, record.name, record.active)
+        except NexcageError as error:
+            damage = error.message
+    return Situation(record.active, grant, chosen.get("enabled", True), chosen.get("priority", installed.PRIORITY), config, record.quarantined, damage)
 
 
 def _state(situation: Situation) -> str:
     if situation.release is None:
         return "unloaded"
-    if situation.quarantined:
+    if situation.quarantined or situation.damage:
         return "error_state"
     return "loaded" if situation.enabled else "disabled"
 
@@ -134,8 +142,9 @@ def _present(session: Session, record: Record, now: Situation, parameters: t.Map
         _wanted_version(parameters, found)
         _wanted_digest(parameters, found)
         return _configured(session, record, now._replace(grant=_grant(now, found, parameters)), found, parameters)
+    largest = _largest(session)
     try:
-        data = guarded.read_any(source, archive.PACKED_LIMIT)
+        data = guarded.read_any(source, largest)
     except NexcageError as error:
         error.option = "src"
         raise
@@ -151,15 +160,34 @@ def _candidate(session: Session, record: Record, now: Situation, found: Package,
     if record.active is not None and record.active.digest == release.digest and record.active.trust == release.trust:
         release = record.active
     _refuse_downgrade(record, found, parameters)
+    if record.active is None:
+        _refuse_more(session)
     _refuse_host(session, record.name, found.manifest)
-    change = _configured(session, record, now._replace(release=release, grant=_grant(now, found, parameters)), found, parameters)
+    change = _configured(session, record, now._replace(release=release, grant=_grant(now, found, parameters), damage=""), found, parameters)
     return change._replace(data=data)
+
+
+def _largest(session: Session) -> int:
+    """Bytes that a package may have on this host."""
+    return min(installed.setting(session.layout, "max_plugin_size_mb", 100) << 20, archive.PACKED_LIMIT)
+
+
+def _refuse_more(session: Session) -> None:
+    """Refuse one plugin more than the host shall have."""
+    limit, there = installed.setting(session.layout, "max_plugins", 1000), len(installed.names(session.layout))
+    if there >= limit:
+        message = f"{there} plugins are installed, and this host shall have no more"
+        remedy = f"remove one, or raise it in {settings.load(session.layout)[0]}"
+        raise NexcageError("E_LIMIT", message, option="plugin_manager.max_plugins", value=limit, remedy=remedy)
 
 
 def _judged(session: Session, found: Package, parameters: t.Mapping[str, t.Any]) -> Release:
     unsigned = parameters.get("trust") == "unsigned"
     moment = time.time()
-    verdict = trust.judge(found, session.layout, pin=parameters.get("digest"), unsigned=unsigned, now=moment, require_signatures=not unsigned)
+    # where the file itself says true, no task says otherwise; the default leaves it to the task
+    said = settings.load(session.layout)[1].get("plugin_manager", {})
+    strict = bool(installed.setting(session.layout, "require_signatures", True)) and (not unsigned or "require_signatures" in said)
+    verdict = trust.judge(found, session.layout, pin=parameters.get("digest"), unsigned=unsigned, now=moment, require_signatures=strict)
     digest = verdict.trust or trust.digest(session.layout)
     return Release(found.version, found.digest, package.file_name(found.manifest), verdict.kind, verdict.principal or "", digest, int(moment))
 
@@ -260,7 +288,7 @@ def _owner(session: Session, name: str) -> str | None:
 def _reloaded(session: Session, record: Record, now: Situation, parameters: t.Mapping[str, t.Any]) -> Change:
     """Take what lies in the folder of packages now."""
     path = installed.lying(session.layout, record.name)
-    data = guarded.read(path, archive.PACKED_LIMIT)
+    data = guarded.read(path, _largest(session))
     return _candidate(session, record, now, package.from_bytes(data, path), data, parameters)
 
 
@@ -272,7 +300,7 @@ def _rolled_back(session: Session, record: Record, now: Situation, parameters: t
     found, data = installed.fetch(session.layout, record.name, previous)
     installed.judge(session.layout, found, previous)
     _refuse_host(session, record.name, found.manifest)
-    wanted = now._replace(release=previous, grant=_grant(now, found, parameters))
+    wanted = now._replace(release=previous, grant=_grant(now, found, parameters), damage="")
     return Change(wanted, data, found.manifest, f"{record.active.version} -> {previous.version}")
 
 
@@ -300,7 +328,7 @@ def _apply(session: Session, name: str, record: Record, now: Situation, change: 
     if wanted.grant is not None and wanted.grant != now.grant:
         grants.stage(layout, wanted.grant)
     store.checkpoint("plugin:granted")
-    if change.data is not None and wanted.release != now.release:
+    if change.data is not None and (wanted.release != now.release or now.damage):
         record = install.activate(layout, name, wanted.release, change.data)
     if record.quarantined != wanted.quarantined:
         record = record._replace(quarantined=wanted.quarantined)
@@ -318,6 +346,8 @@ def _plan(now: Situation, change: Change, different: t.Sequence[str]) -> list[di
         kind = "remove" if wanted.release is None else "install" if now.release is None else "update"
         old, new = (release and f"{release.version} ({release.digest[:19]})" for release in (now.release, wanted.release))
         actions.append({"action": kind, "reason": change.reason or f"{old or 'not installed'} -> {new or 'not installed'}", "changes": []})
+    if wanted.release is not None and now.damage and not wanted.damage and now.release == wanted.release:
+        actions.append({"action": "repair", "reason": now.damage, "changes": []})
     if wanted.release is not None:
         before, after = (situation.grant and (situation.grant.capabilities, situation.grant.root_equivalent_accepted) for situation in (now, wanted))
         if before != after and {"grant", "root_equivalent_accepted"} & set(different):
