@@ -6,20 +6,25 @@
     run(backend(), host, "create", {"name": "web", "image": "localhost/app:1"})
     host.calls[-1] == ("oci.create", {"name": "web", "image": host.images["localhost/app:1"]})
 
-Unlike the real host it knows no grants; say ``host.refuse("oci.start", "E_GRANT")`` to see one missing.
+Unlike the real host it knows no grants; say ``host.refuse("oci.start", "E_GRANT")`` to see one missing. With the manifest
+it refuses commands and requests that no template says.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import typing as t
 
+from ..model.effects_extra import EXTRA
+from ..model.errors import NexcageError
 from .backend import BackendExtension, perform
 from .errors import HostError, host_error
 from .host import Host
 
 Params = dict[str, t.Any]
+Answer = t.Union[Params, t.Callable[[Params], Params]]
 
 
 class FakeHost(Host):
@@ -28,6 +33,7 @@ class FakeHost(Host):
     Args:
         images: References that exist, in the registry and on this host alike.
         runtime: Name that ``host.oci.features()`` tells.
+        manifest: The plugin's, for its templates.
 
     Attributes:
         calls: Every brokered call in order, with its parameters.
@@ -38,9 +44,13 @@ class FakeHost(Host):
         paths: Name and path of what ``host.oci.exists()`` finds.
         problems: What ``host.oci.features()`` tells under that name.
         outcome: What ``host.oci.exec()`` answers.
+        files: Root and path to the content that ``host.fs`` keeps; ``None`` for a folder.
+        outcomes: Command to what ``host.command.run()`` answers, or to a function from its parameters to that.
+        responses: Method and path template to what ``host.http.request()`` answers, or to a function from all that
+            was given to that.
     """
 
-    def __init__(self, images: t.Iterable[str] = (), runtime: str = "fake") -> None:
+    def __init__(self, images: t.Iterable[str] = (), runtime: str = "fake", manifest: t.Mapping[str, t.Any] | None = None) -> None:
         super().__init__(self._answer, self._note)
         self.calls: list[tuple[str, Params]] = []
         self.messages: list[tuple[str, str]] = []
@@ -50,6 +60,10 @@ class FakeHost(Host):
         self.paths: set[tuple[str, str]] = set()
         self.problems: list[str] = []
         self.outcome: dict[str, t.Any] = {"rc": 0, "stdout": "", "stderr": "", "timed_out": False}
+        self.files: dict[tuple[str, str], bytes | None] = {}
+        self.outcomes: dict[str, Answer] = {}
+        self.responses: dict[tuple[str, str], Answer] = {}
+        self._manifest = manifest
         self._runtime = runtime
         self._refusals: dict[str, HostError] = {}
 
@@ -68,7 +82,20 @@ class FakeHost(Host):
         handler = getattr(self, "_" + name.replace(".", "_"), None)
         if handler is None:
             raise host_error({"code": "E_CAPABILITY", "message": f"there is no broker call {name!r}"})
+        self._check(name, params)
         return _through_pipe(handler(**params))
+
+    def _check(self, name: str, params: Params) -> None:
+        """What the broker refuses by itself, of calls beyond containers."""
+        effect = EXTRA.get(name)
+        if effect is None:
+            return
+        try:
+            arguments = {key: check(key, params.get(key)) for key, check in effect.parameters.items()}
+            if effect.use is not None and self._manifest is not None:
+                effect.use(self._manifest, arguments)
+        except NexcageError as error:
+            raise host_error(error.as_dict()) from None
 
     def _container(self, name: str, *states: str) -> dict[str, t.Any]:
         if name not in self.containers:
@@ -173,6 +200,55 @@ class FakeHost(Host):
         self.store[key] = value
         if value is None:
             del self.store[key]
+
+    def _fs_read(self, root: str, path: str, encoding: str) -> str:
+        content = self.files.get((root, path))
+        if content is None:
+            raise host_error({"code": "E_NOT_FOUND", "message": f"there is no file {root}:{path}"})
+        return base64.b64encode(content).decode() if encoding == "base64" else content.decode()
+
+    def _fs_list(self, root: str, path: str) -> t.Any:
+        prefix = path + "/" if path else ""
+        below = [name for where, name in self.files if where == root and name.startswith(prefix)]
+        names = sorted({name[len(prefix) :].partition("/")[0] for name in below})
+        return [{"name": name, **{key: self._fs_stat(root, prefix + name)[key] for key in ("type", "size")}} for name in names]
+
+    def _fs_stat(self, root: str, path: str) -> Params:
+        content = self.files.get((root, path))
+        if content is None and path and not any(where == root and f"{name}/".startswith(path + "/") for where, name in self.files):
+            raise host_error({"code": "E_NOT_FOUND", "message": f"there is nothing at {root}:{path}"})
+        kind, mode = ("folder", 0o700) if content is None else ("file", 0o600)
+        return {"type": kind, "size": len(content or b""), "mode": mode, "modified": 0.0}
+
+    def _fs_write(self, root: str, path: str, content: str, encoding: str, mode: int | None) -> t.Any:
+        data = base64.b64decode(content) if encoding == "base64" else content.encode()
+        changed = self.files.get((root, path)) != data
+        self.files[root, path] = data
+        return {"changed": changed}
+
+    def _fs_mkdir(self, root: str, path: str, mode: int | None) -> t.Any:
+        changed = (root, path) not in self.files
+        self.files.setdefault((root, path), None)
+        return {"changed": changed}
+
+    def _fs_remove(self, root: str, path: str) -> t.Any:
+        if any(where == root and name.startswith(path + "/") for where, name in self.files):
+            raise host_error({"code": "E_FS", "message": f"{root}:{path} is not empty"})
+        changed = (root, path) in self.files
+        self.files.pop((root, path), None)
+        return {"changed": changed}
+
+    def _command_run(self, command: str, parameters: Params | None) -> t.Any:
+        outcome = self.outcomes.get(command, {})
+        found = outcome(parameters or {}) if callable(outcome) else outcome
+        return {"rc": 0, "stdout": "", "stderr": "", "truncated": False, **found}
+
+    def _http_request(self, method: str, path: str, **given: t.Any) -> t.Any:
+        response = self.responses.get((method, path))
+        if response is None:
+            raise host_error({"code": "E_HTTP", "message": f"the test has no response to {method} {path}"})
+        found = response({"method": method, "path": path, **given}) if callable(response) else response
+        return {"status": 200, "headers": {}, "json": None, "text": "", **found}
 
 
 def _through_pipe(value: t.Any) -> t.Any:

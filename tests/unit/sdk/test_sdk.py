@@ -203,6 +203,58 @@ def test_the_fake_world_refuses(code: str, attempt: t.Callable[[FakeHost], t.Any
     assert caught.value.code == code
 
 
+def test_the_fake_files() -> None:
+    fake = FakeHost()
+    assert fake.fs.mkdir("srv", "a") == {"changed": True}
+    assert fake.fs.mkdir("srv", "a") == {"changed": False}
+    assert fake.fs.write("srv", "a/b/c", "ü") == {"changed": True}
+    assert fake.fs.write("srv", "a/b/c", "w7w=", encoding="base64") == {"changed": False}
+    assert (fake.fs.read("srv", "a/b/c"), fake.fs.read("srv", "a/b/c", "base64")) == ("ü", "w7w=")
+    assert fake.fs.list("srv") == [{"name": "a", "type": "folder", "size": 0}]
+    assert fake.fs.list("srv", "a/b") == [{"name": "c", "type": "file", "size": 2}]
+    assert [fake.fs.stat("srv", path)["type"] for path in ("", "a", "a/b", "a/b/c")] == ["folder", "folder", "folder", "file"]
+    assert fake.files == {("srv", "a"): None, ("srv", "a/b/c"): "ü".encode()}
+    for code, attempt in (
+        ("E_NOT_FOUND", lambda: fake.fs.read("srv", "a")),
+        ("E_NOT_FOUND", lambda: fake.fs.stat("srv", "x")),
+        ("E_FS", lambda: fake.fs.remove("srv", "a")),
+        ("E_INVALID", lambda: fake.fs.read("srv", "../x")),
+    ):
+        with pytest.raises(errors.HostError) as caught:
+            attempt()
+        assert caught.value.code == code
+    assert fake.fs.remove("srv", "a/b/c") == {"changed": True}
+    assert fake.fs.remove("srv", "a/b/c") == {"changed": False}
+
+
+def test_the_fake_commands_and_requests() -> None:
+    named = {"name": {"type": "container_name"}}
+    requests = [{"method": "POST", "path": "/v1/{name}", "parameters": named}, {"method": "GET", "path": "/v1", "parameters": {}}]
+    manifest = {
+        "commands": {"start": {"binary": "podman", "argv": ["start", "{name}"], "parameters": named}},
+        "network": [{"id": "api", "hosts": ["a.example.org"], "requests": requests}],
+    }
+    fake = FakeHost(manifest=manifest)
+    assert fake.command.run("start", {"name": "web"}) == {"rc": 0, "stdout": "", "stderr": "", "truncated": False}
+    fake.outcomes["start"] = lambda parameters: {"rc": 1, "stderr": parameters["name"]}
+    assert fake.command.run("start", {"name": "web"})["stderr"] == "web"
+    fake.responses["GET", "/v1"] = {"json": [1]}
+    fake.responses["POST", "/v1/{name}"] = lambda given: {"status": 201, "json": [given["parameters"], given["body"]]}
+    assert fake.http.request("api", "GET", "/v1") == {"status": 200, "headers": {}, "json": [1], "text": ""}
+    assert fake.http.request("api", "POST", "/v1/{name}", {"name": "web"}, body=5)["json"] == [{"name": "web"}, 5]
+    for code, attempt in (
+        ("E_INVALID", lambda: fake.command.run("start", {"name": "-f"})),
+        ("E_CAPABILITY", lambda: fake.command.run("stop")),
+        ("E_CAPABILITY", lambda: fake.http.request("api", "DELETE", "/v1")),
+    ):
+        with pytest.raises(errors.HostError) as caught:
+            attempt()
+        assert caught.value.code == code
+    fake.responses.clear()
+    with pytest.raises(errors.HostError, match="E_HTTP: the test has no response to GET /v1"):
+        fake.http.request("api", "GET", "/v1")
+
+
 @pytest.mark.parametrize("value", [{1, 2}, float("nan"), object()])
 def test_a_result_that_could_not_leave_the_worker(value: t.Any) -> None:
     extension = Minimal()
