@@ -63,11 +63,13 @@ VALUES: list[tuple[str, dict[str, t.Any], str, object]] = [
     ("potatoes", {"memory": "12potatoes"}, "memory", "12potatoes"),
     ("negative memory", {"memory": "-5m"}, "memory", "-5m"),
     ("little memory", {"memory": "1k"}, "memory", "1k"),
-    ("swap below memory", {"memory": "64m", "memory_swap": "32m"}, "memory_swap", "32 MiB"),
-    ("swap alone", {"memory_swap": "32m"}, "memory_swap", "32 MiB"),
+    ("swap below memory", {"memory": "64m", "memory_swap": "32m"}, "memory_swap", "32m"),
+    ("swap beside unlimited memory", {"memory": -1, "memory_swap": "32m"}, "memory_swap", "32m"),
+    ("swap alone", {"memory_swap": "32m"}, "memory_swap", "32m"),
     ("little CPU", {"cpus": "0.001"}, "cpus", "0.001"),
     ("an empty image", {"image": ""}, "image", ""),
     ("words for CPUs", {"cpus": "many"}, "cpus", "many"),
+    ("more CPUs than the host has", {"cpus": "1000.5"}, "cpus", "1000.5"),
     ("CPUs that do not exist", {"cpuset_cpus": "0,900"}, "cpuset_cpus", "0,900"),
     ("a memory node that does not exist", {"cpuset_mems": "63"}, "cpuset_mems", "63"),
     ("a backward range", {"cpuset_cpus": "1-0"}, "cpuset_cpus", "1-0"),
@@ -258,8 +260,6 @@ def test_a_container_of_another_backend(host: Host, backend: str) -> None:
     host.converge("bad", state="absent")
 
 
-@pytest.fixture
-def foreign(host: Host) -> t.Iterator[str]:
 def test_nothing_is_done_through_a_disabled_backend(host: Host, settings: t.Callable[..., None], backend: str) -> None:
     other = "runc" if backend == "crun" else "crun"
     made = host.start("bad", other)["container"]
@@ -277,6 +277,8 @@ def test_nothing_is_done_through_a_disabled_backend(host: Host, settings: t.Call
     host.converge("bad", state="absent", force_kill=True)
 
 
+@pytest.fixture
+def foreign(host: Host) -> t.Iterator[str]:
     """The name of a container whose plugin is not there any more."""
     folder = pathlib.Path(host.layout.state, "containers/bad")
     generation = folder / ("a" * 16)
@@ -320,7 +322,8 @@ def test_less_memory_than_is_used(host: Host, backend: str) -> None:
     made = host.start("bad", backend, memory="64m", pids_limit=70, tmpfs=["/scratch"])["container"]
     modules.works("nexcage_container_exec", name="bad", argv=["/bin/sh", "-c", "head -c 40000000 /dev/zero > /scratch/x"])
     result = modules.fails("nexcage_container", name="bad", memory="8m", pids_limit=60)
-    assert result["error"]["option"] == "memory" and not result["changed"] and result["error"]["details"]["failed"] == "update"
+    assert (result["error"]["option"], result["error"]["value"], result["changed"]) == ("memory", "8m", False)
+    assert result["error"]["details"]["failed"] == "update"
     assert host.one("bad") == made  # none of the limits
     assert host.converge("bad", memory="80m", pids_limit=60).actions == ["update"]
     host.converge("bad", state="absent", force_kill=True)
@@ -328,8 +331,9 @@ def test_less_memory_than_is_used(host: Host, backend: str) -> None:
 
 def test_a_value_that_an_older_one_rules_out(host: Host) -> None:
     host.start("bad", "crun", state="present", memory="64m", memory_swap="128m")
-    told = refused(host, "memory", "256 MiB", image=None, memory="256m")
+    told = refused(host, "memory", "256m", image=None, memory="256m")
     assert "larger than the memory_swap of 128 MiB that this container has" in told and "give memory_swap too" in told
+    assert "give memory_swap: -1 too" in refused(host, "memory", "-1", image=None, memory="-1")
     assert host.converge("bad", state="present", memory_swap="130m").actions == ["update"]
     assert host.converge("bad", state="present", memory="256m", memory_swap="-1").actions == ["update"]
     host.converge("bad", state="absent")

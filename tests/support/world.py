@@ -47,6 +47,7 @@ class World:
         self.paths: set[str] = set()
         self.calls: list[str] = []
         self.exits_after = -1
+        self.code = 3
 
     def session(self, check_mode: bool = False) -> dispatch.Session:
         return dispatch.Session(self.layout, check_mode, 5.0)
@@ -86,7 +87,7 @@ class Engine:
         world = self.world
         if world.exits_after >= 0 and world.calls.count("listing") > world.exits_after:
             for record in world.containers.values():
-                record.update(status="stopped", exit_code=3)
+                record.update(status="stopped", exit_code=world.code)
         return [r for n, r in sorted(world.containers.items()) if r["backend"] == self.plugin and (names is None or n in names)]
 
     def features(self) -> dict[str, t.Any]:

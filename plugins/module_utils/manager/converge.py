@@ -12,7 +12,7 @@ from ..broker.handlers import Order
 from ..model import options
 from ..model.container import ContainerSpec
 from ..model.errors import NexcageError
-from ..model.plan import Plan, Request, plan
+from ..model.plan import RUNNING, Plan, Request, plan
 from . import backends, observe, registry
 from .dispatch import Session, require_root
 
@@ -50,7 +50,11 @@ def converge(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t
     with contextlib.ExitStack() as stack:
         if not session.check_mode:
             stack.enter_context(observe.locked(session.layout, task.name, task.timeout))
-        return _converge(session, task)
+        try:
+            return _converge(session, task)
+        except NexcageError as error:
+            task.as_written(error)
+            raise
 
 
 class Task:
@@ -70,6 +74,13 @@ class Task:
         self.ending = {"signal": signal, "timeout": self.spec.get("stop_timeout"), "force": parameters["force_kill"]}
         self.wait = observe.parse_wait(parameters.get("wait"), self.state)
         self.pull: str = parameters["pull"]
+
+    def as_written(self, error: NexcageError) -> None:
+        """Let a canonical value of this task stand in an error as the user wrote it."""
+        option = options.BY_NAME.get(error.option or "")
+        if option is None or option.sensitive or error.value is None or error.value != self.spec.get(option.name):
+            return
+        error.value = self.parameters.get(option.name) or error.value
 
 
 def _converge(session: Session, task: Task) -> dict[str, t.Any]:
@@ -94,7 +105,7 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
         replace_backend=task.parameters["replace_backend"],
     )
     if task.state != "absent":
-        complete = options.complete(desired, recorded)
+        complete = options.complete(desired, recorded, task.parameters)
         observe.refuse_unreachable(task.wait, complete)
         secrets = task.spec.get("secret_env") or {}
         session.orders[task.name] = Order(
@@ -108,6 +119,8 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
         )
         request = request._replace(image=_image(session, plugin, task, found))
     steps = plan(request, found)
+    if known and known.name != plugin.name and any(action.kind in THROUGH_HOLDER for action in steps.actions):
+        backends.held(session, known.name, task.name)
     if any(action.kind in ("create", "replace") for action in steps.actions):
         if request.image is None and session.orders[task.name].spec.get("image") is not None:
             reference, pull = session.orders[task.name].spec.get("image"), "never" if task.pull == "never" else "missing"
@@ -119,9 +132,16 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
         _check(session, plugin, task, digest)
     _permit(session, task, steps, plugin, holder)
     if session.check_mode:
-    if known and known.name != plugin.name and any(action.kind in THROUGH_HOLDER for action in steps.actions):
-        backends.held(session, known.name, task.name)
         return _result(session, task, steps, found)
+    return _result(session, task, steps, _carry_out(session, task, steps, plugin, holder, found))
+
+
+def _carry_out(
+    session: Session, task: Task, steps: Plan, plugin: registry.Plugin, holder: registry.Plugin, found: dict[str, t.Any] | None
+) -> dict[str, t.Any] | None:
+    """Do what the plan says and wait for what the task waits for; what is there then."""
+    if _starts(steps) and (found is None or found["status"] not in RUNNING):
+        session.warnings += observe.stranger(task.wait, task.name)
     _apply(session, task, steps, plugin, holder)
     final = found
     left_over = not steps.changed and bool(((found or {}).get("backend_details") or {}).get("generation_leftovers"))
@@ -132,8 +152,19 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
             final = observe.wait(session, plugin, task.name, task.wait, task.timeout, steps.changed)
         except NexcageError as error:
             error.details.update(changed=steps.changed, plan=steps.as_list())
+            _look(session, task, plugin, error)
             raise
-    return _result(session, task, steps, final)
+    return final
+
+
+def _look(session: Session, task: Task, plugin: registry.Plugin, error: NexcageError) -> dict[str, t.Any] | None:
+    """What is there after a failure; it goes with the error, so that a rescue has exit code and log."""
+    found = None
+    with contextlib.suppress(NexcageError):
+        found = observe.one(session, plugin, task.name)
+    if found is not None:
+        error.details["container"] = observe.record(found)
+    return found
 
 
 def _check(session: Session, plugin: registry.Plugin, task: Task, digest: str | None) -> None:
@@ -190,6 +221,8 @@ def _apply(session: Session, task: Task, steps: Plan, plugin: registry.Plugin, h
             session.operate(who, OPERATIONS[action.kind], _params(task, action.kind, order))
         except NexcageError as error:
             error.details.update(done=done, failed=action.kind, changed=bool(done), plan=steps.as_list())
+            if action.kind == "pause":
+                _explain_pause(task, _look(session, task, plugin, error), error)
             raise
         done.append(action.kind)
 
@@ -204,21 +237,48 @@ def _params(task: Task, kind: str, order: Order) -> dict[str, t.Any]:
     return params
 
 
+def _explain_pause(task: Task, found: t.Mapping[str, t.Any] | None, error: NexcageError) -> None:
+    """A container that ended in the moment after its start cannot be paused."""
+    if found is not None and found["status"] == "stopped":
+        error.code, error.option, error.value = "E_RUNTIME", "state", "paused"
+        error.message = f"{_ended(task, found)}; it could not be paused any more"
+        error.remedy = "see in the log why its program ends; only one that goes on running can be paused"
+
+
 def _result(session: Session, task: Task, steps: Plan, found: t.Mapping[str, t.Any] | None) -> dict[str, t.Any]:
     record = observe.record(found) if found is not None else {"name": task.name, "status": "absent"}
-    return {
+    result = {
         "changed": steps.changed,
         "plan": steps.as_list(),
         "diff": steps.diff(),
         "container": record,
         "sandbox": session.sandbox,
-        "warnings": [*session.warnings, *((found or {}).get("problems") or []), *(() if session.check_mode else _ended(task, steps, found))],
+        "warnings": [*session.warnings, *((found or {}).get("problems") or [])],
     }
+    if not session.check_mode:
+        _say_ended(task, steps, found, result)
+    return result
 
 
-def _ended(task: Task, steps: Plan, found: t.Mapping[str, t.Any] | None) -> t.Iterator[str]:
-    """What to say of a container that this run started and that has ended already, where nobody asked to wait for that."""
-    if task.wait is None and found is not None and found["status"] == "stopped" and any(action.kind == "start" for action in steps.actions):
-        code = found.get("exit_code")
-        how = "ended" if code is None else f"ended with exit code {code}"
-        yield f"{task.name} {how}; its log is {found['backend_details'].get('log')}; use wait: running to fail, or wait: exited for a job"
+def _say_ended(task: Task, steps: Plan, found: t.Mapping[str, t.Any] | None, result: dict[str, t.Any]) -> None:
+    """Warn of a container that this run started and that has ended already, other than the task waited for."""
+    if found is None or found["status"] != "stopped":
+        return
+    said = _ended(task, found)
+    if task.wait is not None:  # for its end, as everything else would have failed
+        if found.get("exit_code") == 0:
+            return
+        result["msg"] = said  # a task that failed_when lets fail has something to show
+    if _starts(steps):
+        result["warnings"].append(said if task.wait else f"{said}; use wait: running to fail, or wait: exited for a job")
+
+
+def _starts(steps: Plan) -> bool:
+    return any(action.kind == "start" for action in steps.actions)
+
+
+def _ended(task: Task, found: t.Mapping[str, t.Any]) -> str:
+    """How a container has ended, and where its log is."""
+    code = found.get("exit_code")
+    how = "ended" if code is None else f"ended with exit code {code}"
+    return f"{task.name} {how}; its log is {found['backend_details'].get('log')}"

@@ -212,6 +212,13 @@ def _holds(condition: Wait, found: t.Mapping[str, t.Any] | None, age: float, nam
     return age >= SETTLED if condition.kind == "running" else _listens(condition.port)
 
 
+def stranger(condition: Wait | None, name: str) -> list[str]:
+    """What to say where somebody else answers on the port to wait for, before the container is started."""
+    if condition is None or not condition.port or not _listens(condition.port):
+        return []
+    return [f"something answered on port {condition.port} before {name} was started; wait: {condition} does not tell which of them answers"]
+
+
 def _listens(port: int) -> bool:
     import socket
 

@@ -47,7 +47,7 @@ def run(module: AnsibleModule, action: Action, process: Process | None = None) -
         error = problem if isinstance(problem, NexcageError) else store.failure(problem, "the system refused what this task needs")
         for warning in warnings:
             module.warn(warning)
-        extra = {key: error.details.pop(key) for key in ("changed", "plan", "rc", "stdout", "stderr") if key in error.details}
+        extra = {key: error.details.pop(key) for key in ("changed", "plan", "container", "rc", "stdout", "stderr") if key in error.details}
         module.fail_json(msg=str(error), error=error.as_dict(), **extra)
     for warning in (*warnings, *result.pop("warnings", ())):
         module.warn(warning)

@@ -174,7 +174,7 @@ def container_spec(parameters: t.Mapping[str, t.Any], environment_files: t.Mappi
         canonical["mounts"] = values.mounts(*(given.get(form) or [] for form in ("mounts", "volumes", "tmpfs")))
     _check_together(canonical)
     if "memory" in canonical:  # else it is for complete() to say, as the container may have one
-        _check_memory(canonical, canonical)
+        _check_memory(canonical, canonical, given)
     _check_size(canonical)
     return ContainerSpec(canonical)
 
@@ -221,19 +221,38 @@ def _check_together(canonical: t.Mapping[str, t.Any]) -> None:
             raise NexcageError("E_INVALID", "given both open and secret", option="secret_env", value=name, remedy="give the variable once")
 
 
-def _check_memory(desired: t.Mapping[str, t.Any], merged: t.Mapping[str, t.Any]) -> None:
+def _check_memory(desired: t.Mapping[str, t.Any], merged: t.Mapping[str, t.Any], given: t.Mapping[str, t.Any]) -> None:
     """Refuse a total of memory and swap that has no memory, or a larger one; one of the two may be recorded."""
-    memory, swap = merged.get("memory"), merged.get("memory_swap")
-    if swap in (None, values.UNLIMITED) or (memory not in (None, values.UNLIMITED) and memory <= swap):
+    swap, memory = merged.get("memory_swap"), merged.get("memory")
+    memory = None if memory == values.UNLIMITED else memory
+    if swap is None or swap == values.UNLIMITED or (memory is not None and memory <= swap):
         return
-    option, remedy = "memory_swap", "give memory too, and a memory_swap of at least that much"
-    message = "memory_swap is the total of memory and swap, and needs a memory that is not larger"
-    if "memory" not in desired and memory is not None:
-        message = f"memory_swap {values.show_size(swap)} is smaller than the memory of {values.show_size(memory)} that this container has"
-    elif "memory_swap" not in desired and memory is not None:
-        option, remedy = "memory", "give memory_swap too"
-        message = f"memory {values.show_size(memory)} is larger than the memory_swap of {values.show_size(swap)} that this container has"
-    raise NexcageError("E_INVALID", message, option=option, value=values.show_size(merged[option]), remedy=remedy)
+    option = "memory_swap" if "memory_swap" in desired else "memory"
+    message, remedy = (_more_than_total if memory is not None else _total_alone)(desired, memory or 0, swap)
+    raise NexcageError("E_INVALID", message, option=option, value=given.get(option, values.show_size(merged[option])), remedy=remedy)
+
+
+def _more_than_total(desired: t.Mapping[str, t.Any], memory: int, swap: int) -> tuple[str, str]:
+    """Message and remedy for a memory that is larger than the total with swap."""
+    if "memory_swap" not in desired:
+        return f"memory {values.show_size(memory)} is larger than the memory_swap of {values.show_size(swap)} that this container has", "give memory_swap too"
+    least = f"give at least {values.show_size(memory)}, as it is the total of memory and swap"
+    if "memory" in desired:
+        return f"memory_swap {values.show_size(swap)} is smaller than the memory of {values.show_size(memory)}", least
+    return (
+        f"memory_swap {values.show_size(swap)} is smaller than the memory of {values.show_size(memory)} that this container has",
+        f"{least}, or give memory too",
+    )
+
+
+def _total_alone(desired: t.Mapping[str, t.Any], _memory: int, swap: int) -> tuple[str, str]:
+    """Message and remedy for a total without a limit of memory."""
+    if "memory_swap" not in desired:
+        return f"memory has to be limited beside the memory_swap of {values.show_size(swap)} that this container has", "give memory_swap: -1 too"
+    message = "memory_swap is the total of memory and swap, and needs a memory that is limited"
+    if "memory" in desired:
+        return message, "give memory a limit, or memory_swap: -1"
+    return message, "give memory too, which this task and the container do not limit"
 
 
 def show(option: Option, value: t.Any) -> t.Any:
@@ -250,8 +269,13 @@ def public(spec: ContainerSpec) -> dict[str, t.Any]:
     return {name: show(BY_NAME[name], value) if BY_NAME[name].sensitive else value for name, value in spec.values.items()}
 
 
-def complete(desired: ContainerSpec, recorded: ContainerSpec) -> ContainerSpec:
+def complete(desired: ContainerSpec, recorded: ContainerSpec, given: t.Mapping[str, t.Any] | None = None) -> ContainerSpec:
     """The spec to make a container again with: what the task says, and for the rest what was recorded.
+
+    Args:
+        desired: What the task says.
+        recorded: What the container has.
+        given: The task's parameters as the user wrote them, for an error.
 
     Raises:
         NexcageError: ``E_INVALID`` where a recorded value contradicts what the task says.
@@ -261,9 +285,9 @@ def complete(desired: ContainerSpec, recorded: ContainerSpec) -> ContainerSpec:
         kept.pop("image", None)
     if desired.get("image") is not None:
         kept.pop("bundle", None)
-    for given, other in (("env", "secret_env"), ("secret_env", "env")):
-        if given in desired.values and other not in desired.values and other in kept:
-            kept[other] = {name: value for name, value in kept[other].items() if name not in desired.values[given]}
+    for said, other in (("env", "secret_env"), ("secret_env", "env")):
+        if said in desired.values and other not in desired.values and other in kept:
+            kept[other] = {name: value for name, value in kept[other].items() if name not in desired.values[said]}
     merged = desired.over(ContainerSpec(kept))
-    _check_memory(desired.values, merged.values)
+    _check_memory(desired.values, merged.values, given or {})
     return merged

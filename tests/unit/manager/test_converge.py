@@ -235,7 +235,20 @@ def test_a_container_that_ends_at_once(world: worlds.World) -> None:
     said = ["web ended with exit code 3; its log is /log; use wait: running to fail, or wait: exited for a job"]
     assert task(world, image="oci:/image")["warnings"] == said
     assert task(world, state="restarted")["warnings"] == said
-    assert task(world, state="stopped")["warnings"] == task(world, wait="exited")["warnings"] == []
+    assert task(world, state="stopped")["warnings"] == []
+
+
+def test_a_job_that_fails_says_so(world: worlds.World) -> None:
+    """A task that failed_when lets fail has no other words of its own."""
+    world.exits_after = 1
+    said = "web ended with exit code 3; its log is /log"
+    job = task(world, image="oci:/image", wait="exited")
+    assert (job["msg"], job["warnings"]) == (said, [said])
+    again = task(world, state="present", wait="exited")
+    assert (again["changed"], again["msg"], again["warnings"]) == (False, said, [])
+    world.code = 0
+    job = task(world, wait="exited")
+    assert "msg" not in job and job["warnings"] == []
 
 
 def test_wait_running(world: worlds.World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,6 +259,30 @@ def test_wait_running(world: worlds.World, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(NexcageError) as caught:
         task(world, state="restarted", wait="running")
     assert "exit code 3" in caught.value.message and "/log" in caught.value.remedy
+    rescued = caught.value.details["container"]
+    assert (rescued["exit_code"], rescued["backend_details"]["log"], rescued["backend"]) == (3, "/log", "crun")
+
+
+def test_pausing_what_has_ended(world: worlds.World) -> None:
+    world.faults["pause"] = NexcageError("E_INVALID", "the container is stopped, not running", option="name", value="web")
+    world.exits_after = 1
+    with pytest.raises(NexcageError) as caught:
+        task(world, image="oci:/image", state="paused")
+    error = caught.value
+    assert (error.code, error.option, error.value) == ("E_RUNTIME", "state", "paused")
+    assert error.message == "web ended with exit code 3; its log is /log; it could not be paused any more" and "log" in error.remedy
+    assert (error.details["container"]["exit_code"], error.details["failed"], error.details["changed"]) == (3, "pause", True)
+
+
+def test_a_value_in_an_error_stands_as_it_was_written(world: worlds.World) -> None:
+    world.faults["check"] = NexcageError("E_INVALID", "no", option="memory", value=64 << 20)
+    with pytest.raises(NexcageError) as caught:
+        task(world, image="oci:/image", memory="64m")
+    assert caught.value.value == "64m"
+    world.faults["check"] = NexcageError("E_INVALID", "no", option="memory", value=7)  # not what the task says
+    with pytest.raises(NexcageError) as caught:
+        task(world, image="oci:/image", memory="64m")
+    assert caught.value.value == 7
 
 
 def test_wait_for_the_end_of_what_does_not_run(world: worlds.World) -> None:
@@ -259,7 +296,9 @@ def test_wait_for_a_port(world: worlds.World, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(observe.time, "sleep", lambda _seconds: None)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert task(world, image="oci:/image", network_mode="host", wait=f"port:{port}")["changed"]
+        first = task(world, image="oci:/image", network_mode="host", wait=f"port:{port}")
+        assert first["changed"] and f"something answered on port {port} before web was started" in first["warnings"][0]
+        assert task(world, state="restarted", wait=f"port:{port}")["warnings"] == []  # that may have been itself
     with pytest.raises(NexcageError) as caught:
         task(world, wait=f"port:{port}", timeout=1)
     error = caught.value
@@ -315,18 +354,6 @@ def test_a_disabled_backend(world: worlds.World) -> None:
         assert backends.choose(session, "auto", "runc-backend").backend == "runc"
 
 
-def test_an_operation_that_a_plugin_does_not_have(world: worlds.World) -> None:
-    plugin = registry.get("crun", world.layout)
-    with world.session() as session, pytest.raises(NexcageError) as caught:
-        session.operate(plugin._replace(manifest={**plugin.manifest, "operations": ["list"]}), "pause", {"name": "web"})
-    assert caught.value.code == "E_UNSUPPORTED"
-
-
-def test_a_write_operation_in_check_mode_has_no_handlers(world: worlds.World) -> None:
-    plugin = registry.get("crun", world.layout)
-    with world.session(True) as session, pytest.raises(NexcageError) as caught:
-        session.operate(plugin, "start", {"name": "web"})
-    assert caught.value.code == "E_READ_ONLY" and caught.value.details["plugin"] == "crun-backend"
 def test_all_backends_disabled(world: worlds.World) -> None:
     os.makedirs(world.layout.configuration)
     with open(world.layout.configuration + "/config.json", "w", encoding="utf-8") as file:
@@ -359,3 +386,15 @@ def test_nothing_is_done_through_a_disabled_backend(world: worlds.World) -> None
     assert world.writes() == []
 
 
+def test_an_operation_that_a_plugin_does_not_have(world: worlds.World) -> None:
+    plugin = registry.get("crun", world.layout)
+    with world.session() as session, pytest.raises(NexcageError) as caught:
+        session.operate(plugin._replace(manifest={**plugin.manifest, "operations": ["list"]}), "pause", {"name": "web"})
+    assert caught.value.code == "E_UNSUPPORTED"
+
+
+def test_a_write_operation_in_check_mode_has_no_handlers(world: worlds.World) -> None:
+    plugin = registry.get("crun", world.layout)
+    with world.session(True) as session, pytest.raises(NexcageError) as caught:
+        session.operate(plugin, "start", {"name": "web"})
+    assert caught.value.code == "E_READ_ONLY" and caught.value.details["plugin"] == "crun-backend"

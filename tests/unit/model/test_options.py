@@ -107,17 +107,27 @@ def test_complete_keeps_what_is_not_given() -> None:
             "memory 80 MiB is larger than the memory_swap of 40 MiB",
             "give memory_swap too",
         ),
-        ({"memory": "-1"}, {"memory": "20m", "memory_swap": "40m"}, "memory", "memory unlimited is larger than", "give memory_swap too"),
-        ({"memory_swap": "10m"}, {"memory": "20m"}, "memory_swap", "memory_swap 10 MiB is smaller than the memory of 20 MiB", "give memory too"),
+        ({"memory": "-1"}, {"memory": "20m", "memory_swap": "40m"}, "memory", "has to be limited beside", "give memory_swap: -1 too"),
+        ({"memory_swap": "10m"}, {"memory": "20m"}, "memory_swap", "memory_swap 10 MiB is smaller than the memory of 20 MiB", "or give memory too"),
+        ({"memory_swap": "10m"}, {"memory": "-1"}, "memory_swap", "needs a memory", "give memory too"),
         ({"memory_swap": "10m"}, {}, "memory_swap", "needs a memory", "give memory too"),
         ({"memory_swap": "10m"}, {"cpus": "1"}, "memory_swap", "needs a memory", "give memory too"),
     ],
 )
 def test_swap_and_the_memory_that_a_container_has(given: dict[str, str], recorded: dict[str, str], option: str, message: str, remedy: str) -> None:
     with pytest.raises(NexcageError) as caught:
-        options.complete(spec(**given), spec(**recorded))
+        options.complete(spec(**given), spec(**recorded), given)
     error = caught.value
-    assert (error.code, error.option) == ("E_INVALID", option) and message in error.message and remedy in str(error.remedy)
+    assert (error.code, error.option, error.value) == ("E_INVALID", option, given[option])
+    assert message in error.message and remedy in str(error.remedy) and "unlimited that" not in error.message
+
+
+@pytest.mark.parametrize(("memory", "remedy"), [("32m", "give at least 32 MiB"), ("-1", "give memory a limit, or memory_swap: -1")])
+def test_swap_beside_a_memory_in_one_task(memory: str, remedy: str) -> None:
+    with pytest.raises(NexcageError) as caught:
+        spec(memory=memory, memory_swap="16m")
+    error = caught.value
+    assert (error.option, error.value) == ("memory_swap", "16m") and remedy in str(error.remedy) and "too" not in str(error.remedy)
 
 
 def test_swap_alone_where_the_container_has_a_memory() -> None:

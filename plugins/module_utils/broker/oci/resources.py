@@ -36,6 +36,9 @@ def check(values: t.Mapping[str, t.Any]) -> None:
         )
     if swap is not None and not swap_accounting():
         raise NexcageError("E_SYSTEM", "the kernel does not account swap", option="memory_swap", value=swap, remedy="boot with swapaccount=1")
+    processors = os.cpu_count() or cgroup.CPU_PERIOD
+    if (values.get("cpus") or 0) > processors * cgroup.CPU_PERIOD:
+        raise NexcageError("E_INVALID", f"this host has only {processors} CPUs", option="cpus", value=values["cpus"], remedy="give what the host has, or less")
     for option in ("cpuset_cpus", "cpuset_mems"):
         text = values.get(option)
         if text and not _SET.fullmatch(text):
