@@ -33,7 +33,8 @@ class ActionModule(ActionBase):
         try:
             name, data = read(self._found(str(source)))
         except NexcageError as error:
-            error.option, error.value = error.option or "src", error.value or str(source)
+            if error.option is None:
+                error.option, error.value = "src", str(source)
             return {**result, "failed": True, "msg": str(error), "error": error.as_dict()}
         try:
             arguments.update(src=self._sent(name, data), remote_src=True)

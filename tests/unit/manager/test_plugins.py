@@ -214,3 +214,16 @@ def test_what_is_not_installed(root: pathlib.Path) -> None:
         refused(root, "E_NOT_FOUND", "not installed", **parameters)
     assert ask(state="absent")["changed"] is False
     refused(root, "E_NOT_FOUND", "no such file", src="/nexcage/none.nexcage-plugin")
+
+
+def test_a_package_that_was_tampered_with_is_put_right(root: pathlib.Path, author: Author) -> None:
+    source = author()
+    predicted(root, src=source, trust="unsigned")
+    path = root / "etc/nexcage/plugins" / pathlib.Path(source).name
+    good = path.read_bytes()
+    for harm in (lambda: path.write_bytes(releases.data(description="Another one")), path.unlink, lambda: path.chmod(0o666)):
+        harm()
+        (found,) = modules.run("nexcage_plugin_info", name=[NAME])["plugins"]
+        assert (found["state"], found["health"]["status"]) == ("error_state", "unhealthy")
+        result = predicted(root, src=source, trust="unsigned")
+        assert [action["action"] for action in result["plan"]] == ["repair"] and path.read_bytes() == good and path.stat().st_mode & 0o777 == 0o644
