@@ -57,7 +57,7 @@ _SAFE = "only a branch of NexCage that was never released knew it; containers ha
 
 MANAGER: tuple[Key, ...] = (
     Key("plugin_manager.plugin_dir", "path", "/etc/nexcage/plugins", effect="the folder of the packages of plugins"),
-    Key("plugin_manager.cache_dir", "path", "/var/cache/nexcage/plugins", effect="the folder of what is known of packages and can be found out again"),
+    Key("plugin_manager.cache_dir", "path", "/var/cache/nexcage/plugins", reason="what can be found out again lies with the rest of it, in /var/cache/nexcage"),
     Key("plugin_manager.max_plugins", "integer", 1000, 1, 1000, effect="how many plugins may be installed; it was 100"),
     Key(
         "plugin_manager.enable_hot_reload",
@@ -74,7 +74,14 @@ MANAGER: tuple[Key, ...] = (
     Key("plugin_manager.sandbox_enabled", "boolean", True, reason="a plugin always runs in its sandbox"),
     Key("plugin_manager.memory_limit_mb", "integer", 512, 1, 4096, effect="MiB that all workers of one run may use together"),
     Key("plugin_manager.cpu_limit_percent", "integer", 10, 1, 100, effect="share of a processor that all workers of one run may use together"),
-    Key("plugin_manager.plugin_timeout_seconds", "integer", 30, 1, 300, effect="seconds for an operation of a plugin that says nothing of it"),
+    Key(
+        "plugin_manager.plugin_timeout_seconds",
+        "integer",
+        30,
+        1,
+        300,
+        reason="each plugin's manifest says it for its operations, and each task has its timeout",
+    ),
     Key("plugin_manager.max_plugin_size_mb", "integer", 100, 1, 1024, effect="MiB that a package may have; 5 at most, whatever this says"),
     Key("plugin_manager.enable_plugin_metrics", "boolean", True, effect="whether figures of plugins are kept"),
     Key("plugin_manager.auto_load_plugins", "boolean", True, reason="a plugin is started when a task needs it, and not before"),

@@ -152,8 +152,8 @@ SECRET = {"proxmox.token", *(f"plugins.backend-config.proxmox-{name}.proxmox_tok
 EFFECTIVE = {
     *("routing_compat", "runtime.routing", "container_config.routing", "container_config.default_runtime", "container_config.crun_name_patterns"),
     *("plugins.*.enabled", "plugins.*.priority", "plugins.*.config.*"),
-    *(f"plugin_manager.{name}" for name in ("plugin_dir", "cache_dir", "max_plugins", "require_signatures", "memory_limit_mb")),
-    *(f"plugin_manager.{name}" for name in ("cpu_limit_percent", "plugin_timeout_seconds", "max_plugin_size_mb", "enable_plugin_metrics")),
+    *(f"plugin_manager.{name}" for name in ("plugin_dir", "max_plugins", "require_signatures", "memory_limit_mb")),
+    *(f"plugin_manager.{name}" for name in ("cpu_limit_percent", "max_plugin_size_mb", "enable_plugin_metrics")),
 }
 WRONG: dict[str, list[t.Any]] = {
     "string": [1, None, True, [], {}],
