@@ -12,7 +12,7 @@ import typing as t
 import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.manager import index, lockfile, trust
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
-from ansible_collections.nexcage.backends.tests.support import mirror, signing, web
+from ansible_collections.nexcage.backends.tests.support import mirror, mirror_server, signing
 from ansible_collections.nexcage.backends.tests.support.mirror import DAY, Mirror
 
 pytestmark = pytest.mark.requires("linux", "ssh-keygen")
@@ -22,7 +22,7 @@ NAME = "acme-sample"
 class Served:
     """A mirror behind a server, or in a folder, and what a host gets from it."""
 
-    def __init__(self, published: Mirror, server: web.Server | None, ca_file: str | None) -> None:
+    def __init__(self, published: Mirror, server: mirror_server.Server | None, ca_file: str | None) -> None:
         self.published = published
         self.server = server
         self.ca_file = ca_file
@@ -67,8 +67,8 @@ def served(tmp_path: pathlib.Path, request: pytest.FixtureRequest) -> t.Iterator
     if request.param == "file":
         yield Served(published, None, None)
         return
-    authority = web.Authority(tmp_path)
-    with web.serve(authority.issue()) as server:
+    authority = mirror_server.Authority(tmp_path)
+    with mirror_server.serve(authority.issue()) as server:
         yield Served(published, server, str(authority.path))
 
 
