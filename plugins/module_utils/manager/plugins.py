@@ -92,8 +92,10 @@ def _manage(session: Session, name: str, parameters: t.Mapping[str, t.Any]) -> d
     unsettled = install.unsettled(session.layout, record)
     before, after = now.facts(), change.wanted.facts()
     changed = before != after
-    if not session.check_mode and (changed or unsettled):
-        _apply(session, name, record, now, change)
+    if not session.check_mode and changed:
+        _audited(session, name, record, now, change)
+    elif not session.check_mode and unsettled:
+        install.settle(session.layout, record)
     different = [key for key in {**before, **after} if before.get(key) != after.get(key)]
     return {
         "changed": changed,
@@ -316,6 +318,25 @@ _CHANGES: dict[str | None, t.Callable[[Session, Record, Situation, t.Mapping[str
 
 
 # ---- the way there
+
+
+def _audited(session: Session, name: str, record: Record, now: Situation, change: Change) -> None:
+    """Change what is to be changed, with a line of intent before it and one of outcome after it."""
+    release = change.wanted.release or now.release
+    call = "plugin.remove" if change.wanted.release is None else "plugin.configure" if change.wanted.release == now.release else "plugin.install"
+    facts = release._asdict() if release else {}
+    context = {"plugin": name, "version": facts.get("version"), "digest": facts.get("digest"), "trust": facts.get("trust")}
+    sequence = session.audit.intent(call, change.wanted.facts(), context)
+    begin = time.monotonic()
+    problem: str | None = "E_INTERNAL"
+    try:
+        _apply(session, name, record, now, change)
+        problem = None
+    except NexcageError as error:
+        problem = error.code
+        raise
+    finally:
+        session.audit.outcome(sequence, call, time.monotonic() - begin, problem)
 
 
 def _apply(session: Session, name: str, record: Record, now: Situation, change: Change) -> None:

@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 import typing as t
 
 import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.manager import package, records
 from ansible_collections.nexcage.backends.plugins.module_utils.model.config import Layout
+from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 from ansible_collections.nexcage.backends.tests.support import modules, releases
 
 pytestmark = pytest.mark.requires("root")
@@ -227,3 +229,35 @@ def test_a_package_that_was_tampered_with_is_put_right(root: pathlib.Path, autho
         assert (found["state"], found["health"]["status"]) == ("error_state", "unhealthy")
         result = predicted(root, src=source, trust="unsigned")
         assert [action["action"] for action in result["plan"]] == ["repair"] and path.read_bytes() == good and path.stat().st_mode & 0o777 == 0o644
+
+
+def test_every_change_is_in_the_audit_log(root: pathlib.Path, author: Author, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = author()
+    ask(src=source, trust="unsigned", check=True)
+    log = root / "var/log/nexcage/audit.jsonl"
+    assert not log.exists()
+    for parameters in ({"src": source, "trust": "unsigned"}, {"priority": 3}, {"priority": 3}, {"state": "absent"}):
+        assert not ask(**parameters).get("failed")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(line["phase"], line.get("call")) for line in lines if line["phase"] != "run"] == [
+        (phase, call) for call in ("plugin.install", "plugin.configure", "plugin.remove") for phase in ("intent", "outcome")
+    ]
+    assert lines[0]["plugin"] == NAME and lines[0]["trust"] == "unsigned" and lines[0]["digest"].startswith("sha256:")
+
+    def full(*_arguments: object) -> t.NoReturn:
+        raise NexcageError("E_SPACE", "no space")
+
+    monkeypatch.setattr(records, "write", full)
+    assert ask(src=source, trust="unsigned", allow_downgrade=True)["error"]["code"] == "E_SPACE"
+    assert json.loads(log.read_text().splitlines()[-2])["error"] == "E_SPACE"
+
+
+def test_case_97_without_a_line_of_intent_nothing_is_installed(root: pathlib.Path, author: Author) -> None:
+    source = author()
+    (root / "var/log").mkdir(parents=True)
+    (root / "var/log/nexcage").write_text("no folder")
+    before = snapshot(root)
+    result = ask(src=source, trust="unsigned")
+    assert result["error"]["code"] == "E_AUDIT" and snapshot(root) == before
+    (root / "var/log/nexcage").unlink()
+    assert ask(src=source, trust="unsigned")["changed"]
