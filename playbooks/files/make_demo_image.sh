@@ -6,8 +6,19 @@
 # Use it as image: oci:LAYOUT:TAG. A tag that is there already is left alone. Needs umoci and a static busybox.
 set -eu
 
+if [ $# != 2 ]; then
+    echo "usage: $0 LAYOUT TAG, such as $0 /srv/images/web 1" >&2
+    exit 2
+fi
 layout=$1
 tag=$2
+case $layout in
+/*) ;;
+*)
+    echo "$0: $layout is not an absolute path, and oci:LAYOUT:TAG needs one" >&2
+    exit 2
+    ;;
+esac
 if [ -e "$layout/index.json" ] && umoci ls --layout "$layout" | grep -qxF "$tag"; then
     echo "unchanged: $layout:$tag"
     exit 0

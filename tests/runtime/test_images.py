@@ -103,6 +103,14 @@ def test_demo_image(store: ImageStore, tmp_path: pathlib.Path, repository: pathl
     assert subprocess.run(["chroot", image["path"], "/bin/true"], check=False).returncode == 0
 
 
+@pytest.mark.parametrize("arguments", [[], ["/srv/images/web"], ["images/web", "1"]])
+def test_the_script_that_makes_it_says_how_it_is_used(repository: pathlib.Path, tmp_path: pathlib.Path, arguments: list[str]) -> None:
+    command = ["sh", str(repository / "playbooks/files/make_demo_image.sh"), *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert ended.returncode == 2 and ("not an absolute path" if len(arguments) == 2 else "usage: ") in ended.stderr, ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("transport", ["oci-archive", "docker-archive"])
 def test_archives(store: ImageStore, tmp_path: pathlib.Path, transport: str) -> None:
     source = images.make_small_layout(tmp_path / "layout", User="7")
