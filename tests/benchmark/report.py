@@ -107,7 +107,7 @@ class Report:
             f"Written by `make bench` on {time.strftime('%Y-%m-%d', time.gmtime())}. Everything ran on one machine in one run, {self.rounds} rounds in turn:",
             f"{machine()}.",
             "",
-            f"The load average was {self.load[0]:.1f} at the begin and {self.load[1]:.1f} at the end; the benchmark alone makes about 1. The more others",
+            f"The load average was {self.load[0]:.1f} at the beginning and {self.load[1]:.1f} at the end; the benchmark alone makes about 1. The more others",
             "use the machine, the less the seconds say and the more the processor time does: that of `ansible-playbook` and all that it waited for. The least",
             "of the rounds says most; the median says what a run was like.",
             "",
