@@ -291,7 +291,7 @@ class Hostile(BackendExtension):
         PIPE[:] = [server._channel._outgoing]
         value = PROBES[params["probe"]](params)
         if "call" in params:
-            value = server.call(params["call"], {})
+            value = server.call(params["call"], params.get("given", {}))
         return value
 
 
