@@ -29,7 +29,7 @@ options:
     required: true
   state:
     description:
-      - V(present) installs the package given with O(src), and leaves alone what is not given. It is the default where O(src) is given.
+      - V(present) installs the package given with O(src) or O(index), and leaves alone what is not given. It is the default with these.
       - V(enabled) and V(disabled) say whether the plugin may be used. V(enabled) also ends a quarantine.
       - V(absent) removes an installed plugin. It is refused while the plugin has containers, or another plugin needs it.
       - V(reloaded) takes the package that somebody put into C(/etc/nexcage/plugins).
@@ -40,9 +40,30 @@ options:
     description:
       - A package file, C(NAME-VERSION.nexcage-plugin), or the folder of a plugin, of which an unsigned package is made.
       - Looked for on the controller, unless O(remote_src=true).
+      - An address of a package, V(https://...) or V(file:///...), is fetched by the host. Proxies are not used.
+    type: path
+  index:
+    description:
+      - The address of a signed index that P(nexcage.backends.nexcage_plugin_index#module) made, V(https://...) or V(file:///...), of
+        C(index.json) or with a slash at the end of its folder. The host fetches it, and from beside it the highest release in
+        O(version) that is not yanked and fits this collection.
+      - Who may sign an index, C(/etc/nexcage/trust/index_signers) says. The signature of the package counts as always.
+      - One that is older than one that the host has seen before is refused.
+    type: str
+  allow_expired_index:
+    description: Accept an index that has expired, as on a host that no later one can reach.
+    type: bool
+    default: false
+  lock_file:
+    description:
+      - A lock file that P(nexcage.backends.nexcage_plugin_index#module) wrote. Only the version and digest in it are installed.
+      - Looked for on the controller, unless O(remote_src=true).
+    type: path
+  ca_file:
+    description: A PEM file on the host with the certificates that servers are verified by, instead of those of the system.
     type: path
   remote_src:
-    description: Whether O(src) is a package file on the host.
+    description: Whether O(src) is a package file on the host, and O(lock_file) a file there.
     type: bool
     default: false
   version:
@@ -84,6 +105,7 @@ options:
       - Which there are, P(nexcage.backends.nexcage_plugin_info#module) shows under C(manifest.configuration).
     type: dict
 seealso:
+  - module: nexcage.backends.nexcage_plugin_index
   - module: nexcage.backends.nexcage_plugin_info
   - module: nexcage.backends.nexcage_plugin_package
 """
@@ -99,6 +121,23 @@ EXAMPLES = r"""
   nexcage.backends.nexcage_plugin:
     name: crun-backend
     state: disabled
+
+- name: Install a backend of somebody else, and say what it may do
+  nexcage.backends.nexcage_plugin:
+    name: acme-backend
+    src: acme-backend-1.1.0.nexcage-plugin
+    grant: [container_list, container_info, logging]
+    priority: 50
+
+- name: Go back to the version before
+  nexcage.backends.nexcage_plugin:
+    name: acme-backend
+    state: rolled_back
+
+- name: Remove it
+  nexcage.backends.nexcage_plugin:
+    name: acme-backend
+    state: absent
 """
 
 RETURN = r"""
@@ -172,6 +211,10 @@ def main() -> None:
             "state": {"type": "str", "choices": ["present", "absent", "enabled", "disabled", "reloaded", "rolled_back"]},
             "src": {"type": "path"},
             "remote_src": {"type": "bool", "default": False},
+            "index": {"type": "str"},
+            "allow_expired_index": {"type": "bool", "default": False},
+            "lock_file": {"type": "path"},
+            "ca_file": {"type": "path"},
             "version": {"type": "str"},
             "digest": {"type": "str"},
             "trust": {"type": "str", "choices": ["signature", "unsigned"], "default": "signature"},

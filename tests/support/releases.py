@@ -11,6 +11,12 @@ from ansible_collections.nexcage.backends.plugins.module_utils.manager.records i
 
 from . import packages
 
+# examples of nexcage_plugin, by whether they change something; tests/runtime/test_plugin_examples.py runs them
+NEED_A_PACKAGE = {
+    "Install a backend of somebody else, and say what it may do": True,
+    "Go back to the version before": True,
+    "Remove it": True,
+}
 SOURCE = """
 from ..sdk.backend import BackendExtension
 
