@@ -26,8 +26,8 @@ the folder is `$XDG_CONFIG_HOME/nexcage`.
 - NexCage's environment variables (`NEXCAGE_LOG_LEVEL` and the like) concern its log only, and have no effect.
 - The settings of the manager decide over trust: a file that has any must not be writable by others.
 
-`ansible-playbook -i inventory nexcage.backends.migrate -e migrate_output=/path/to/host_vars` turns the files of existing
-hosts into role variables and reports on every key: taken over, changed, or without effect.
+`ansible-playbook -i inventory nexcage.backends.migrate -e migrate_output=host_vars` turns the files of existing hosts into
+role variables, as `host_vars/HOST/nexcage.yml`, and reports on every key: taken over, changed, or without effect.
 
 ## How names are routed
 

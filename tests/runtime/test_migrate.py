@@ -11,6 +11,7 @@ import typing as t
 
 import pytest
 import yaml
+from ansible_collections.nexcage.backends.plugins.filter import migration as filters
 from ansible_collections.nexcage.backends.plugins.module_utils.model import configuration
 from ansible_collections.nexcage.backends.tests.support import ansible_cli, modules
 
@@ -71,7 +72,7 @@ def migrate(tmp_path: pathlib.Path, *arguments: str) -> tuple[ansible_cli.Outcom
         "migrate_become": False,
     }
     outcome = ansible_cli.run_playbook(tmp_path / "home", pathlib.Path(PLAYBOOK), "-e", json.dumps(places), *arguments)
-    return outcome, tmp_path / "vars/localhost.yml"
+    return outcome, tmp_path / "vars/localhost/nexcage.yml"
 
 
 def read_back(tmp_path: pathlib.Path, file: pathlib.Path, **variables: str) -> dict[str, t.Any]:
@@ -148,6 +149,14 @@ def test_plugins_in_all_their_forms(tmp_path: pathlib.Path) -> None:
         "plugin_manager": {name: value for name, value in PLUGINS["plugin_manager"].items() if name != "enable_hot_reload"}
     }
     assert [entry["id"] for entry in made["plugins_policy"]["rules"]] == ["no-host_command"]
+
+
+def test_the_examples_of_the_filter(tmp_path: pathlib.Path) -> None:
+    put(tmp_path, "config.json", NODE)
+    text = filters.EXAMPLES.replace("/etc/nexcage", str(tmp_path / "etc"))
+    play = ansible_cli.write_playbook(tmp_path / "play.yml", {"tasks": yaml.safe_load(text)})
+    outcome = ansible_cli.plays_well(tmp_path / "home", play)
+    assert len(outcome.of("See what becomes of it")["msg"]) == len(list(configuration.leaves(NODE))) and "hush" not in outcome.text
 
 
 def test_nothing_there(tmp_path: pathlib.Path) -> None:
