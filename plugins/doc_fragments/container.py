@@ -20,8 +20,9 @@ options:
   backend:
     description:
       - Who runs the container. V(crun), V(runc), or an installed plugin by its name, with or without C(-backend).
-      - V(auto) finds the backend that holds the container already. For a new container it takes the
-        enabled backend with the lowest priority number whose programs are there and new enough.
+      - V(auto) finds the backend that holds the container already. For a new container it follows the routing rules of
+        C(/etc/nexcage/config.json), if there are any; M(nexcage.backends.nexcage_config_info) tells where a name goes. Else it
+        takes the enabled backend with the lowest priority number whose programs are there and new enough.
     type: str
     default: auto
   state:
