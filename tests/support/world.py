@@ -201,7 +201,7 @@ class InProcessWorker:
     def start(self, limits: object = None) -> Sandbox:
         return self.sandbox
 
-    def load(self, name: str, sources: dict[str, str], config: t.Mapping[str, t.Any], meanwhile: t.Callable[[], object]) -> None:
+    def load(self, name: str, sources: dict[str, str], config: t.Mapping[str, t.Any], meanwhile: t.Callable[[], object], program: object = None) -> None:
         assert "plugin.py" in sources
         meanwhile()
         self.extension = PLUGINS[name].backend()

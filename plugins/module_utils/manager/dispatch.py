@@ -19,6 +19,7 @@ from . import registry
 from .budget import Budget
 
 if t.TYPE_CHECKING:
+    from ..broker.extra import Extra
     from .policy import Policy
 
 TIER_BUILT_IN = "process"
@@ -48,6 +49,7 @@ class Session:
         self._sandboxes: dict[str, Sandbox] = {}
         self._budget = Budget(layout)
         self._benches: dict[str, Workbench] = {}
+        self._extras: dict[str, Extra] = {}
         self._policy: Policy | None = None
         self._asked = False  # whether there is a policy
 
@@ -138,10 +140,15 @@ class Session:
         worker = self._worker(plugin)
         gate.know(tier=worker.sandbox.tier)
         self.permit(plugin, operation, params, begins=True)  # rules on tiers can tell only now
+        extra = self._extra(plugin)
+        call = gate.call if extra is None else extra.secrets.around(gate.call)
         try:
             with self._budget.at_work(plugin.name):
-                return worker.request(operation, dict(params), gate.call, self.timeout)
+                value = worker.request(operation, dict(params), call, self.timeout)
+            return value if extra is None else extra.secrets.scrub(value)
         except NexcageError as error:
+            if extra is not None:
+                extra.secrets.scrub_error(error)
             error.details.setdefault("plugin", plugin.name)
             raise
 
@@ -165,7 +172,19 @@ class Session:
         writes = None if self.check_mode or OPERATIONS[operation].kind == READ else write_handlers(bench)
         granted = None if plugin.installed is None else plugin.installed.granted
         context = self._context(plugin, operation)
-        return Gate(plugin.manifest, read_handlers(bench), writes, self.audit, granted=granted, policy=self.rules(), context=context, targets=targets)
+        reads, extra = read_handlers(bench), self._extra(plugin)
+        if extra is not None:
+            extra.offer(reads, writes, self.timeout)
+        return Gate(plugin.manifest, reads, writes, self.audit, granted=granted, policy=self.rules(), context=context, targets=targets)
+
+    def _extra(self, plugin: registry.Plugin) -> Extra | None:
+        """What a plugin may do beyond containers; ``None`` where its manifest has no templates, as that of a built-in one."""
+        found = self._extras.get(plugin.name)
+        if found is None and any(plugin.manifest.get(section) for section in ("filesystem", "commands", "network")):
+            from ..broker.extra import Extra
+
+            found = self._extras[plugin.name] = Extra(self.layout, plugin.manifest, plugin.config)
+        return found
 
     def _context(self, plugin: registry.Plugin, operation: str) -> dict[str, t.Any]:
         """What audit log and policy are told of a plugin."""
@@ -198,7 +217,9 @@ class Session:
         worker = self._locked(plugin, sources, limits)
         try:
             prepare = self._benches[plugin.name].prepare  # made with the gate, which comes first
-            worker.load(plugin.name, sources, dict(plugin.config), meanwhile=prepare)
+            extra = self._extra(plugin)
+            config, program = (dict(plugin.config), None) if extra is None else (extra.config, extra.program)
+            worker.load(plugin.name, sources, config, meanwhile=prepare, program=program)
         except BaseException:
             worker.close()
             raise
