@@ -11,7 +11,7 @@ import typing as t
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.nexcage.backends.plugins.module_utils.broker import guarded
-from ansible_collections.nexcage.backends.plugins.module_utils.manager import archive, package, packing
+from ansible_collections.nexcage.backends.plugins.module_utils.manager import archive, lockfile, package, packing, source
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 
 MODULE = "nexcage.backends.nexcage_plugin"
@@ -24,30 +24,42 @@ class ActionModule(ActionBase):
     _requires_connection = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        """The module's result; an error names the option ``src`` where the package is no good."""
+        """The module's result; an error names the option at fault where a file is no good."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
-        source = arguments.get("src")
-        if source is None or _true(arguments.get("remote_src")):
+        try:
+            files = {} if _true(arguments.get("remote_src")) else self._read(arguments)
+        except NexcageError as error:
+            return {**result, "failed": True, "msg": str(error), "error": error.as_dict()}
+        if not files:
             return {**result, **self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars)}
         try:
-            name, data = read(self._found(str(source)))
-        except NexcageError as error:
-            if error.option is None:
-                error.option, error.value = "src", str(source)
-            return {**result, "failed": True, "msg": str(error), "error": error.as_dict()}
-        try:
-            arguments.update(src=self._sent(name, data), remote_src=True)
+            arguments.update({option: self._sent(*named) for option, named in files.items()}, remote_src=True)
             return {**result, **self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars)}
         finally:
             t.cast("t.Any", self)._remove_tmp_path(self._connection._shell.tmpdir)
 
-    def _found(self, source: str) -> str:
+    def _read(self, arguments: t.Mapping[str, t.Any]) -> dict[str, tuple[str, bytes]]:
+        """What has to go to the host: option to file name and bytes."""
+        files: dict[str, tuple[str, bytes]] = {}
+        for option, reader in (("src", read), ("lock_file", read_lock)):
+            value = arguments.get(option)
+            if value is None or source.is_address(str(value)):
+                continue
+            try:
+                files[option] = reader(self._found(option, str(value)))
+            except NexcageError as error:
+                if error.option is None:
+                    error.option, error.value = option, str(value)
+                raise
+        return files
+
+    def _found(self, option: str, path: str) -> str:
         """The path on the controller, as for other modules: beside the playbook, in the role's ``files``."""
         try:
-            return str(t.cast("t.Any", self)._find_needle("files", source))
+            return str(t.cast("t.Any", self)._find_needle("files", path))
         except AnsibleError as error:
-            raise NexcageError("E_NOT_FOUND", str(error), option="src", value=source, remedy="check the path, or set remote_src: true") from None
+            raise NexcageError("E_NOT_FOUND", str(error), option=option, value=path, remedy="check the path, or set remote_src: true") from None
 
     def _sent(self, name: str, data: bytes) -> str:
         """The path of the package on the host, in the task's own temporary folder."""
@@ -62,18 +74,29 @@ class ActionModule(ActionBase):
         return path
 
 
-def read(source: str) -> tuple[str, bytes]:
+def read(path: str) -> tuple[str, bytes]:
     """File name and bytes of a package, or of the unsigned package that is made of a plugin's folder.
 
     Raises:
         NexcageError: What is wrong with it.
     """
-    if os.path.isdir(source):
-        content = packing.collect(source)
+    if os.path.isdir(path):
+        content = packing.collect(path)
         return package.file_name(content.manifest), packing.pack(content.files)
-    data = guarded.read_any(source, archive.PACKED_LIMIT)
-    found = package.from_bytes(data, source)
+    data = guarded.read_any(path, archive.PACKED_LIMIT)
+    found = package.from_bytes(data, path)
     return package.file_name(found.manifest), data
+
+
+def read_lock(path: str) -> tuple[str, bytes]:
+    """File name and bytes of a lock file.
+
+    Raises:
+        NexcageError: What is wrong with it.
+    """
+    data = guarded.read_any(path, lockfile.SIZE_LIMIT)
+    lockfile.read(data, path)
+    return lockfile.FILE, data
 
 
 def _true(value: t.Any) -> bool:

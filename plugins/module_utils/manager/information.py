@@ -102,7 +102,7 @@ def configure(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, 
 def _refuse_package(parameters: t.Mapping[str, t.Any]) -> None:
     """A built-in plugin comes with the collection, and has what it declares."""
     state = parameters.get("state")
-    given = [key for key in ("src", "version", "digest", "grant") if parameters.get(key) is not None]
+    given = [key for key in ("src", "index", "version", "digest", "grant", "lock_file") if parameters.get(key) is not None]
     if given or state not in (None, "present", "enabled", "disabled"):
         option, value = (given[0], parameters[given[0]]) if given else ("state", state)
         raise NexcageError(

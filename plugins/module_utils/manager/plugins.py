@@ -16,7 +16,7 @@ from ..broker.oci import records as containers
 from ..model.errors import NexcageError
 from ..model.manifest_fields import NAME
 from ..model.version import Range, parse_version
-from . import archive, dependencies, grants, install, installed, package, publishers, records, registry, requirements, settings, trust
+from . import archive, dependencies, grants, install, installed, package, publishers, records, registry, requirements, settings, source, trust
 from .dispatch import Session, require_root
 from .grants import Grant
 from .package import Package
@@ -87,7 +87,7 @@ def manage(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.A
 def _manage(session: Session, name: str, parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     record = records.read(session.layout, name) or Record(name, None)
     now = _situation(session, record)
-    state = parameters.get("state") or ("present" if parameters.get("src") else None)
+    state = parameters.get("state") or ("present" if source.given(parameters) else None)
     change = _CHANGES[state](session, record, now, parameters)
     unsettled = install.unsettled(session.layout, record)
     before, after = now.facts(), change.wanted.facts()
@@ -136,21 +136,20 @@ def _state(situation: Situation) -> str:
 
 
 def _present(session: Session, record: Record, now: Situation, parameters: t.Mapping[str, t.Any]) -> Change:
-    source = parameters.get("src")
-    if source is None:
+    if not source.given(parameters):
         if record.active is None:
-            raise NexcageError("E_NOT_FOUND", f"{record.name} is not installed", option="name", value=record.name, remedy="give its package as src")
-        found, data = installed.fetch(session.layout, record.name, record.active)
+            remedy = "give its package as src, or an index"
+            raise NexcageError("E_NOT_FOUND", f"{record.name} is not installed", option="name", value=record.name, remedy=remedy)
+        found = installed.fetch(session.layout, record.name, record.active)[0]
         _wanted_version(parameters, found)
         _wanted_digest(parameters, found)
         return _configured(session, record, now._replace(grant=_grant(now, found, parameters)), found, parameters)
-    largest = _largest(session)
-    try:
-        data = guarded.read_any(source, largest)
-    except NexcageError as error:
-        error.option = "src"
-        raise
-    return _candidate(session, record, now, package.from_bytes(data, source), data, parameters)
+    active = None if now.damage else record.active
+    chosen = source.find(session.layout, record.name, active.digest if active else None, parameters, not session.check_mode, _largest(session))
+    if chosen is None and active is not None:
+        chosen = installed.fetch(session.layout, record.name, active)[0]
+    package_found = t.cast(Package, chosen)
+    return _candidate(session, record, now, package_found, package_found.data, parameters)
 
 
 def _candidate(session: Session, record: Record, now: Situation, found: Package, data: bytes, parameters: t.Mapping[str, t.Any]) -> Change:
@@ -158,7 +157,7 @@ def _candidate(session: Session, record: Record, now: Situation, found: Package,
     if found.name != record.name:
         raise NexcageError("E_INVALID", f"{found.path} is the plugin {found.name}", option="name", value=record.name, remedy=f"set name: {found.name}")
     _wanted_version(parameters, found)
-    release = _judged(session, found, parameters)
+    release = _judged(session, record, found, parameters)
     if record.active is not None and record.active.digest == release.digest and record.active.trust == release.trust:
         release = record.active
     _refuse_downgrade(record, found, parameters)
@@ -183,9 +182,10 @@ def _refuse_more(session: Session) -> None:
         raise NexcageError("E_LIMIT", message, option="plugin_manager.max_plugins", value=limit, remedy=remedy)
 
 
-def _judged(session: Session, found: Package, parameters: t.Mapping[str, t.Any]) -> Release:
+def _judged(session: Session, record: Record, found: Package, parameters: t.Mapping[str, t.Any]) -> Release:
     unsigned = parameters.get("trust") == "unsigned"
-    moment = time.time()
+    # what is installed stays right when its signer's key expires
+    moment = float(record.active.installed) if record.active is not None and record.active.digest == found.digest else time.time()
     # where the file itself says true, no task says otherwise; the default leaves it to the task
     said = settings.load(session.layout)[1].get("plugin_manager", {})
     strict = bool(installed.setting(session.layout, "require_signatures", True)) and (not unsigned or "require_signatures" in said)
@@ -196,7 +196,7 @@ def _judged(session: Session, found: Package, parameters: t.Mapping[str, t.Any])
 
 def _wanted_version(parameters: t.Mapping[str, t.Any], found: Package) -> None:
     wanted = parameters.get("version")
-    if wanted is not None and parse_version(found.version) not in Range(wanted if wanted[:1] in "<>=~" else f"=={wanted}"):
+    if wanted is not None and parse_version(found.version) not in Range(wanted if wanted[:1] in "<>=!~" else f"=={wanted}"):
         message = f"the package is {found.name} {found.version}"
         raise NexcageError("E_VERSION", message, option="version", value=wanted, remedy="give another src, or another version")
 
@@ -251,7 +251,7 @@ def _configured(session: Session, record: Record, wanted: Situation, found: Pack
 
 
 def _enabled(session: Session, record: Record, now: Situation, parameters: t.Mapping[str, t.Any]) -> Change:
-    change = _present(session, record, now, {**parameters, "src": None})
+    change = _present(session, record, now, {**parameters, **dict.fromkeys(("src", "index", "lock_file", "allow_expired_index"))})
     return change._replace(wanted=change.wanted._replace(enabled=True, quarantined=""))
 
 
