@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import gzip
 import json
+import lzma
 import os
 import pathlib
+import re
 import tarfile
 import tracemalloc
 import typing as t
@@ -163,8 +166,31 @@ WRONG_MEMBERS: dict[str, tuple[tarfile.TarInfo, bytes]] = {
 @pytest.mark.parametrize("case", WRONG_MEMBERS)
 def test_case_85_member_that_is_no_plain_file(case: str) -> None:
     wrong = WRONG_MEMBERS[case]
-    refused(packages.package([*packages.members(), wrong]))
-    refused(packages.package([wrong, *packages.members()]))
+    rules = "only regular files are allowed|not a plain file name|not a name that Python can import"
+    for entries in ([*packages.members(), wrong], [wrong, *packages.members()]):
+        assert re.search(rules, refused(packages.package(entries)).message)
+
+
+@pytest.mark.parametrize("case", ["parent", "absolute", "folder in name", "hidden", "no module", "symlink", "hardlink", "fifo", "symlink as file"])
+def test_case_85_although_the_sums_name_it(case: str) -> None:
+    described, content = WRONG_MEMBERS[case]
+    sums = packing.sums({**packages.files(), described.name: content})
+    refused(packages.package([*packages.files().items(), (described, content), ("SHA256SUMS", sums)]))
+
+
+def test_other_forms_of_tar_and_compression() -> None:
+    """GNU's and pax's headers mean other things in the same places; there is one form, and one way to read it."""
+    for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        made = packages.package(form=form)
+        assert (b"ustar\x0000" in gzip.decompress(made)) == (form == tarfile.PAX_FORMAT)
+        if form == tarfile.GNU_FORMAT:
+            assert "ustar form" in refused(made).message
+        else:
+            taken(made)  # without extended headers it is ustar
+    raw = packages.tar(packages.members())
+    for data in (raw, zlib.compress(raw), bz2.compress(raw), lzma.compress(raw)):
+        assert "not a gzip file" in refused(data).message
+    taken(gzip.compress(raw))
 
 
 def test_case_85_its_counterpart() -> None:
@@ -420,6 +446,20 @@ def test_case_93_file_swapped_between_hash_and_load(tmp_path: pathlib.Path, monk
     assert loaded.sources() == {"plugin.py": packages.ENTRY.decode()}  # the file that was opened
     path.unlink()
     assert loaded.sources() == {"plugin.py": packages.ENTRY.decode()} and loaded.data == packages.package()
+
+
+def test_the_limit_of_the_operator_and_the_reader_s_own(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / NAME
+    for size, limit, code in ((None, 100, "E_LIMIT"), (archive.PACKED_LIMIT + 1, 1 << 30, "E_LIMIT"), (archive.PACKED_LIMIT, 1 << 30, "E_INTEGRITY")):
+        path.write_bytes(packages.package() if size is None else b"")
+        path.chmod(0o644)
+        if size is not None:
+            os.truncate(path, size)
+        with pytest.raises(NexcageError) as caught:
+            package.load(str(path), limit)
+        assert caught.value.code == code
+    path.write_bytes(packages.package())
+    assert package.load(str(path), len(packages.package())).name == "sample-backend"
 
 
 def test_the_package_itself_is_a_link(tmp_path: pathlib.Path) -> None:

@@ -104,6 +104,7 @@ def open_folder(path: str, links: int = 0) -> int:
     parts = [part for part in path.split("/") if part]
     descriptor = os.open("/", _FOLDER)
     try:
+        _check(os.fstat(descriptor), "/", sticky=bool(parts))
         for index, name in enumerate(parts):
             here = "/" + "/".join(parts[: index + 1])
             facts = os.stat(name, dir_fd=descriptor, follow_symlinks=False)

@@ -152,7 +152,7 @@ def _header(header: bytes) -> tuple[str, int]:
         raise _bad("the checksum of a tar header is wrong")
     raw = header[:100].rstrip(b"\0").decode("latin-1")
     if header[257:265] != _MAGIC or header[156:157] != b"0" or any(header[157:257]):
-        kind = f"a member of type {header[156:157].decode('latin-1')!r}"
+        kind = f"a member of type {header[156:157].decode('latin-1')!a}"
         raise _bad(f"{kind}; only regular files are allowed, in the ustar form", ascii(raw)[1:-1])
     if not re.fullmatch(FILE_NAME, raw) or any(header[345:]):
         raise _bad("not a plain file name without a folder", ascii(raw)[1:-1])

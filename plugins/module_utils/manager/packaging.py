@@ -34,7 +34,6 @@ def make(parameters: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any
             name; ``E_STATE``, ``E_SPACE``. With ``E_MANIFEST``, ``details`` has all ``violations`` of the schema.
         ImportError: ``jsonschema`` is not installed.
     """
-    schema_check.require()
     content = _validated(parameters["src"])
     path = _place(parameters["dest"], file_name(content.manifest))
     before = packing.read_file(path, archive.PACKED_LIMIT) if os.path.lexists(path) else None
@@ -102,8 +101,6 @@ def _signature(sums: bytes, present: bytes | None, key_file: str | None) -> byte
 def _same_key(sums: bytes, present: bytes, made: bytes) -> bool:
     try:
         seal = signatures.inspect(made)
-        if signatures.inspect(present) != seal:
-            return False
         with tempfile.TemporaryDirectory() as folder:
             signers = f"{_ANYBODY} {seal.kind} {base64.b64encode(seal.key).decode()}\n".encode()
             signatures.verify(sums, present, signers, signatures.PLUGIN, lambda _principal: True, folder)

@@ -173,3 +173,15 @@ def test_anybodys_file_that_cannot_be_read(tmp_path: pathlib.Path, monkeypatch: 
         with pytest.raises(NexcageError) as caught:
             guarded.read_any(str(tmp_path / "file"), 1)
         assert caught.value.code == code
+
+
+def test_the_root_folder_counts_too(file: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, root = os.fstat, os.stat("/")
+
+    def loose(descriptor: int) -> os.stat_result:
+        facts = real(descriptor)
+        return os.stat_result((facts.st_mode | 0o022, *facts[1:])) if os.path.samestat(facts, root) else facts
+
+    assert guarded.read(str(file), 7) == b"content"
+    monkeypatch.setattr(os, "fstat", loose)
+    assert refused(file).value == "/"

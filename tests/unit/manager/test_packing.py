@@ -126,6 +126,7 @@ def test_the_same_bytes_whatever_is_around(folder: pathlib.Path, tmp_path: pathl
     monkeypatch.setattr(os, "scandir", lambda path: sorted(scandir(path), key=lambda entry: entry.name, reverse=True))
     monkeypatch.setattr("time.time", lambda: 4e9)
     assert packing.build(str(copy)) == first
+    assert packing.collect(str(copy)).left_out == [".hidden", "SHA256SUMS", "__pycache__/", "notes.txt", "test_plugin.py"]
     monkeypatch.chdir(copy)
     assert packing.build(".") == first
 
