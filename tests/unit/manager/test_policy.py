@@ -8,13 +8,15 @@ import copy
 import json
 import os
 import pathlib
+import re
 import typing as t
 
 import pytest
-from ansible_collections.nexcage.backends.plugins.module_utils.manager import policy, policy_rules
+from ansible_collections.nexcage.backends.plugins.module_utils.manager import grants, policy, policy_rules
 from ansible_collections.nexcage.backends.plugins.module_utils.model.config import Layout
 from ansible_collections.nexcage.backends.plugins.module_utils.model.effects import EFFECTS, OPERATIONS
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
+from ansible_collections.nexcage.backends.tests.support import scopes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -362,3 +364,36 @@ class TestFile:
         with pytest.raises(NexcageError) as caught:
             policy.load(layout)
         assert caught.value.code == "E_INTEGRITY"
+
+
+class TestDocumentation:
+    """docs/policy.md shows what is so."""
+
+    PAGE = pathlib.Path(__file__).resolve().parents[3] / "docs" / "policy.md"
+
+    def example(self, name: str) -> str:
+        (text,) = re.findall(rf"<!-- example: {re.escape(name)} -->\n```\w+\n(.*?)```", self.PAGE.read_text(), re.DOTALL)
+        return str(text)
+
+    def test_the_policy(self) -> None:
+        made = policy.Policy(policy_rules.parse("policy.json", json.loads(self.example("policy.json"))))
+        denial = made.operation("delete", {"name": "prod-db"}, {**CONTEXT, "plugin": "crun-backend"})
+        assert denial and f"delete by crun-backend is denied: {denial}. Remedy: ask whoever wrote the policy." in self.PAGE.read_text()
+        assert made.operation("delete", {"name": "test-db"}, CONTEXT) is None
+        assert (
+            made("http.request", {"method": "POST"}, {**CONTEXT, "op": "start"}) and made("http.request", {"method": "GET"}, {**CONTEXT, "op": "start"}) is None
+        )
+        for timeout, passes in ((1, False), (5, True), (None, True)):
+            assert (made.operation("stop", {"timeout": timeout}, {**CONTEXT, "plugin": "crun-backend"}) is None) is passes
+
+    def test_the_block_to_paste(self) -> None:
+        def modest(document: dict[str, t.Any]) -> None:
+            for section in ("oci", "filesystem", "network", "secrets", "hooks", "configuration"):
+                document.pop(section)
+            document.update(capabilities=["container_list", "container_start", "host_command", "logging"], operations=["list", "start"])
+
+        assert self.example("grant") == grants.block(scopes.manifest(modest))
+
+    @pytest.mark.parametrize("word", [*policy_rules.MATCHERS, *policy_rules.SUBJECTS, *policy_rules.KEYS, *policy_rules.TRUST, *OPERATIONS])
+    def test_every_word_is_there(self, word: str) -> None:
+        assert re.search(rf"\b{word}\b", self.PAGE.read_text())
