@@ -84,7 +84,6 @@ import json
 import typing as t
 
 import yaml
-from ansible.errors import AnsibleFilterError
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 from ansible_collections.nexcage.backends.plugins.module_utils.model.migration import Entry, Template, migrate
 
@@ -132,14 +131,20 @@ class FilterModule:
 
 
 def migration(files: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, t.Any]:
-    """The variables as YAML, and what became of each key."""
+    """The variables as YAML, and what became of each key.
+
+    Ansible makes an error of the filter of whatever it raises. An import of Ansible's own errors would turn every process
+    that imports this file into a controller.
+
+    Raises:
+        NexcageError: ``E_STATE`` naming the file, ``E_INVALID`` naming the key.
+    """
     if not isinstance(files, list) or not all(isinstance(file, dict) and {"source", "content"} <= set(file) for file in files):
-        raise AnsibleFilterError("nexcage.backends.migration takes a list of files, each with source and content, as ansible.builtin.slurp returns them")
+        raise NexcageError(
+            "E_INVALID", "it is no list of files, each with source and content", option="migration", remedy="give what ansible.builtin.slurp returned"
+        )
     contents = [(str(file["source"]), _content(str(file["source"]), str(file["content"]))) for file in files]
-    try:
-        result = migrate(contents)
-    except NexcageError as error:
-        raise AnsibleFilterError(str(error)) from error
+    result = migrate(contents)
     head = "---\n# From " + ", ".join(json.dumps(source) for source, _content_of in contents) + " by nexcage.backends.migration.\n"
     body = yaml.dump(_marked(result.variables), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120) if result.variables else "{}\n"
     return {"text": head + body, "report": [entry._asdict() for entry in result.report], "lines": [_line(entry) for entry in result.report]}
@@ -153,10 +158,14 @@ def _content(source: str, encoded: str) -> dict[str, t.Any]:
             raise ValueError(f"it has {len(data)} bytes, and {LARGEST} are allowed")
         content = yaml.load(data, _Loader) if source.endswith((".yaml", ".yml")) else json.loads(data, object_pairs_hook=_unique)
     except (ValueError, binascii.Error, yaml.YAMLError, RecursionError) as error:
-        raise AnsibleFilterError(f"{source} cannot be read as a configuration file: {_safe(error)}") from error
+        raise _unreadable(source, _safe(error)) from None  # the cause shows pieces of the file
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in _names(content)):
-        raise AnsibleFilterError(f"{source} cannot be read as a configuration file: it is no mapping of names")
+        raise _unreadable(source, "it is no mapping of names")
     return content
+
+
+def _unreadable(source: str, problem: str) -> NexcageError:
+    return NexcageError("E_STATE", f"{source} cannot be read as a configuration file: {problem}", remedy="correct the file")
 
 
 def _unique(pairs: list[tuple[str, t.Any]]) -> dict[str, t.Any]:

@@ -10,8 +10,8 @@ import typing as t
 
 import pytest
 import yaml
-from ansible.errors import AnsibleFilterError
 from ansible_collections.nexcage.backends.plugins.filter import migration
+from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 
 
 class Marked(str):
@@ -49,7 +49,7 @@ def test_yaml_files() -> None:
     text = b"plugins:\n  runc-backend:\n    priority: 20\n"
     for name in ("config.yaml", "config.yml"):
         assert migrated(file(text, name))[0]["plugins"] == {"runc-backend": {"priority": 20}}
-    with pytest.raises(AnsibleFilterError, match=r"config\.json cannot be read"):
+    with pytest.raises(NexcageError, match=r"config\.json cannot be read"):
         migrated(file(text))
 
 
@@ -103,21 +103,21 @@ def test_secrets_stay_where_they_are() -> None:
     ],
 )
 def test_files_that_cannot_be_read(data: bytes, source: str, words: str) -> None:
-    with pytest.raises(AnsibleFilterError) as caught:
+    with pytest.raises(NexcageError) as caught:
         migrated(file(data, source))
     assert words in str(caught.value) and source in str(caught.value) and "hush" not in str(caught.value)
 
 
 @pytest.mark.parametrize("given", ["x", {}, ["x"], [{"source": "a"}], None])
 def test_what_is_no_list_of_files(given: t.Any) -> None:
-    with pytest.raises(AnsibleFilterError, match="takes a list of files"):
+    with pytest.raises(NexcageError, match="no list of files"):
         migration.migration(given)
-    with pytest.raises(AnsibleFilterError, match="cannot be read"):
+    with pytest.raises(NexcageError, match="cannot be read"):
         migration.migration([{"source": "a", "content": "not base64!"}])
 
 
 def test_rules_that_cannot_be_kept() -> None:
     first = file({"container_config": {"routing": [{"pattern": "^(", "runtime": "crun"}]}})
-    with pytest.raises(AnsibleFilterError, match="regular expression"):
+    with pytest.raises(NexcageError, match="regular expression"):
         migrated(first, file({"routing_compat": "standard"}, "b.json"))
     assert migrated(first)[0]["plugins_configuration"]["routing_compat"] == "nexcage"
