@@ -82,10 +82,10 @@ def _unique(pairs: list[tuple[str, t.Any]]) -> dict[str, t.Any]:
 
 
 def _check(path: str, name: str, entry: object) -> None:
-    """One plugin's entry; sections of other shapes (``backend-config`` and the like) are not ours."""
-    if not name.endswith("-backend"):
-        return
+    """One plugin's entry; sections of other shapes (``backend-config`` and the like) have none of its keys."""
     if not isinstance(entry, dict):
+        if not name.endswith("-backend"):
+            return
         raise _damaged(path, f"plugins.{name} is not a mapping")
     for key, kind in (("enabled", bool), ("priority", int), ("config", dict)):
         value = entry.get(key)

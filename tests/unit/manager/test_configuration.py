@@ -95,6 +95,16 @@ def test_what_is_no_configuration(layout: Layout, folder: pathlib.Path, text: st
     assert settings.read(layout) == {}
 
 
+@pytest.mark.parametrize("name", ["crun-backend", "tiny"])
+@pytest.mark.parametrize(("key", "good", "bad"), [("enabled", False, "no"), ("priority", 3, True), ("config", {"a": 1}, [])])
+def test_the_entry_of_a_plugin(layout: Layout, folder: pathlib.Path, name: str, key: str, good: object, bad: object) -> None:
+    put(folder, {"plugins": {name: {key: good}}})
+    assert settings.read(layout) == {name: {key: good}}
+    put(folder, {"plugins": {name: {key: bad}}})
+    with pytest.raises(NexcageError, match=rf"plugins\.{name}\.{key} is .*, which is not of type"):
+        settings.read(layout)
+
+
 def test_a_file_that_cannot_be_read(layout: Layout, folder: pathlib.Path) -> None:
     (folder / "config.json").mkdir()
     with pytest.raises(NexcageError) as caught:
