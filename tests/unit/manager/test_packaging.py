@@ -245,3 +245,22 @@ def test_what_the_author_should_know(place: Place) -> None:
     (place.src / "plugin.json").write_text(json.dumps(packages.manifest(capabilities=["host_command"])))
     notes = place.make()["notes"]
     assert len(notes) == 2 and "README.md" in notes[0] and "host_command" in notes[1]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "code"),
+    [
+        ("plugin.py", None, "E_NOT_FOUND"),
+        ("plugin.py", b"def", "E_INVALID"),
+        ("plugin.py", b"#" * (archive.FILE_LIMIT + 1), "E_LIMIT"),
+        ("plugin.json", json.dumps(packages.manifest(api_version=9)).encode(), "E_VERSION"),
+        ("no-module.py", b"", "E_INTEGRITY"),
+    ],
+)
+def test_what_cannot_be_packaged(place: Place, file: str, content: bytes | None, code: str) -> None:
+    (place.src / file).write_bytes(content or b"")
+    if content is None:
+        (place.src / file).unlink()
+    for check in (True, False):
+        assert fails(MODULE, src=str(place.src), dest=str(place.dest), check=check)["error"]["code"] == code
+    assert list(place.dest.iterdir()) == []
