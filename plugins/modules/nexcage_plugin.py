@@ -129,6 +129,14 @@ EXAMPLES = r"""
     grant: [container_list, container_info, logging]
     priority: 50
 
+- name: Install the newest version below 2 that the lock file beside the playbook names
+  nexcage.backends.nexcage_plugin:
+    name: acme-backend
+    index: https://plugins.example.com/index.json
+    version: <2
+    lock_file: nexcage-plugins.lock.json
+    grant: [container_list, container_info, logging]
+
 - name: Go back to the version before
   nexcage.backends.nexcage_plugin:
     name: acme-backend

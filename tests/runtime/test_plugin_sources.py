@@ -10,8 +10,8 @@ import typing as t
 
 import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.manager import index, lockfile
-from ansible_collections.nexcage.backends.tests.support import mirror, mirror_server, modules, signing
-from ansible_collections.nexcage.backends.tests.support.ansible_cli import plays_well, run_playbook, write_playbook
+from ansible_collections.nexcage.backends.tests.support import mirror, mirror_server, modules, releases, signing
+from ansible_collections.nexcage.backends.tests.support.ansible_cli import examples, plays_well, run_playbook, write_playbook
 from ansible_collections.nexcage.backends.tests.support.mirror import Mirror
 
 pytestmark = pytest.mark.requires("linux", "root", "ssh-keygen")
@@ -155,3 +155,17 @@ def test_by_a_playbook(published: Mirror, tmp_path: pathlib.Path) -> None:
         path.unlink() if content is None else path.write_bytes(content)
         error = run_playbook(home, play).of("install")["error"]
         assert (error["code"], error["option"]) == (code, "lock_file"), error
+
+
+def test_the_example(published: Mirror, tmp_path: pathlib.Path, repository: pathlib.Path) -> None:
+    folder = tmp_path / "play"
+    folder.mkdir()
+    for version in ("1.0.0", "2.0.0"):
+        published.add("acme-backend", version=version, capabilities=["container_list", "container_info", "logging"])
+    published.publish(lock_file=str(folder / lockfile.FILE), yanked={"acme-backend": ["2.0.0"]})
+    tasks = [task for task in examples(repository, "nexcage_plugin") if task["name"] in releases.NEED_AN_INDEX]
+    assert [task["name"] for task in tasks] == list(releases.NEED_AN_INDEX)
+    for task in tasks:
+        task["nexcage.backends.nexcage_plugin"]["index"] = published.url
+    outcome = plays_well(tmp_path / "home", write_playbook(folder / "play.yml", {"tasks": tasks}))
+    assert outcome.of(releases.NEED_AN_INDEX[0])["plugin"]["version"] == "1.0.0"

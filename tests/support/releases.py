@@ -17,6 +17,8 @@ NEED_A_PACKAGE = {
     "Go back to the version before": True,
     "Remove it": True,
 }
+# the same for tests/runtime/test_plugin_sources.py
+NEED_AN_INDEX = ("Install the newest version below 2 that the lock file beside the playbook names",)
 SOURCE = """
 from ..sdk.backend import BackendExtension
 
