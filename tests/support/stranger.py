@@ -119,6 +119,7 @@ class Stranger:
     """
 
     def __init__(self, folder: pathlib.Path, patch: pytest.MonkeyPatch, **config: t.Any) -> None:
+        self.tier = ""  # of the last worker
         self.root = folder / "data"
         self.root.mkdir()
         self.layout = Layout.for_user(0, {"NEXCAGE_ROOT": str(folder / "host")})
@@ -132,7 +133,10 @@ class Stranger:
     def operate(self, operation: str, check_mode: bool = False, **params: t.Any) -> t.Any:
         """One operation in a session of its own."""
         with dispatch.Session(self.layout, check_mode, 20.0) as session:
-            return session.operate(self.plugin, operation, {"name": "web", **params})
+            try:
+                return session.operate(self.plugin, operation, {"name": "web", **params})
+            finally:
+                self.tier = session.sandbox_of(self.plugin).get("tier")
 
     def calls(self, *calls: tuple[str, str, dict[str, t.Any]], operation: str = "create", check_mode: bool = False) -> list[dict[str, t.Any]]:
         """Let it make some calls; each answer holds ``value``, or ``code`` and ``message``."""
