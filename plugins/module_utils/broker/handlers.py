@@ -116,7 +116,7 @@ def read_handlers(bench: Workbench) -> Handlers:
         "oci.check": lambda a: _check(bench, a),
         "oci.exists": lambda a: bench.engine.exists(a["name"], a["path"]),
         "image.resolve": lambda a: _resolve(bench, a),
-        "image.configuration": lambda a: bench.images.configuration(a["digest"]),
+        "image.configuration": lambda a: _configuration(bench, a["digest"]),
         "state.get": lambda a: _state(bench).get(a),
         "log": lambda a: None,
     }
@@ -185,6 +185,12 @@ def _ensure(bench: Workbench, arguments: Arguments) -> dict[str, t.Any]:
     found = bench.images.ensure(reference, _pull(order, arguments), tls_verify=_certificates(order), timeout=order.timeout)
     bench.digests.setdefault(reference, set()).add(found["digest"])
     return {"digest": found["digest"], "changed": found["changed"]}
+
+
+def _configuration(bench: Workbench, digest: str) -> dict[str, t.Any]:
+    if not any(digest in known for known in bench.digests.values()):
+        raise NexcageError("E_CAPABILITY", "not an image that the task names", option="digest", value=digest)
+    return bench.images.configuration(digest)
 
 
 def _pull(order: Order, arguments: Arguments) -> str:

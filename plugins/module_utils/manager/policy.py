@@ -67,6 +67,9 @@ class Policy:
         trust = context.get("trust")
         if self._rules.require is not None and trust not in self._rules.require:
             return Denial("trust.require", f"the trust of {context['plugin']} is {trust}, which is not in the list")
+        tier, wanted = context.get("tier"), self.wanted_tier("builtin" if trust == "builtin" else "third_party")
+        if tier is not None and TIERS.index(tier) < TIERS.index(wanted):  # only in audit mode can it have come this far
+            return Denial("sandbox.minimum", f"the tier of {context['plugin']} is {tier}, and {wanted} is wanted")
         facts = _facts(context, operation, params)
         denial = self._denied(_of_operations, facts, operation, "create" if operation == "replace" else operation)
         if denial is not None or self._rules.default == "allow":

@@ -64,7 +64,7 @@ def _same(value: t.Any, wanted: t.Any) -> bool:
 
 
 def _number(value: t.Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _glob(value: t.Any, pattern: str) -> bool:
@@ -110,8 +110,15 @@ class Rule(t.NamedTuple):
                 return deny
         value: t.Any = facts
         for part in subject.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
+            value = _inside(value, part)
         return matcher.holds(value, value is not None, deny and (subject.startswith("params.") or subject == "signer"))
+
+
+def _inside(value: t.Any, part: str) -> t.Any:
+    """What ``value`` has under a name; the arguments of a call hold pairs where the plugin gave an object."""
+    if isinstance(value, tuple) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value):
+        value = dict(value)
+    return value.get(part) if isinstance(value, Mapping) else None
 
 
 class Rules(t.NamedTuple):

@@ -250,6 +250,14 @@ class TestProvenance:
         with pytest.raises(NexcageError):
             handler({"name": "web", "image": world.images["oci:/other"]})
 
+    def test_the_configuration_of_another_image_may_hold_secrets(self, world: worlds.World, bench: handlers.Workbench) -> None:
+        read = handlers.read_handlers(bench)
+        read["image.resolve"]({"reference": IMAGE, "pull": "missing"})
+        assert read["image.configuration"]({"digest": world.images[IMAGE]}) == {}
+        with pytest.raises(NexcageError) as caught:
+            read["image.configuration"]({"digest": world.images["oci:/other"]})
+        assert caught.value.code == "E_CAPABILITY"
+
     def test_a_task_with_a_bundle_has_no_image(self, bench: handlers.Workbench, world: worlds.World) -> None:
         bench.orders["web"] = handlers.Order(ContainerSpec({"bundle": "/srv/bundle"}))
         with pytest.raises(NexcageError) as caught:

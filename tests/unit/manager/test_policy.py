@@ -81,7 +81,7 @@ class TestMatchers:
             ({"glob": "a*"}, ["a", "ab"], ["b", "Ab", 5, None]),
             ({"not_glob": "a*"}, ["b", 5, None], ["a", "ab"]),
             ({"lt": 5}, [4, 4.9, -1], [5, 6, True, "4", None, float("nan")]),
-            ({"gt": 5}, [6, 5.1], [5, 4, True, "6", None]),
+            ({"gt": 5}, [6, 5.1, 10**400], [5, 4, True, "6", None, float("inf")]),
             ({"exists": True}, ["", 0, False], [None]),
             ({"exists": False}, [None], ["", 0, False]),
             ({"gt": 1, "lt": 5}, [2, 4], [1, 5, None]),
@@ -123,6 +123,14 @@ class TestMatchers:
         assert judge("oci.stop", {"name": "a"}, {**CONTEXT, "op": "kill"}) is None
         assert judge.operation("kill", {"name": "a"}, CONTEXT) is None, "such a rule is for calls"
 
+    def test_what_a_plugin_gave_as_an_object(self) -> None:
+        """The gate makes pairs of it, which cannot change."""
+        judge = deny(call="http.request", params__parameters__node="pve1", params__query__force={"exists": True})
+        given = {"parameters": (("node", "pve1"), ("vmid", 100)), "query": (("force", 1),)}
+        assert judge("http.request", given, {**CONTEXT, "op": "start"})
+        assert judge("http.request", {**given, "query": ()}, {**CONTEXT, "op": "start"}) is None
+        assert judge("http.request", {**given, "parameters": ("node", "pve1")}, {**CONTEXT, "op": "start"}) is None
+
     def test_all_conditions_of_a_rule_hold_together(self) -> None:
         judge = deny(op="stop", container="prod-*")
         assert judge.operation("stop", {"name": "prod-1"}, CONTEXT)
@@ -153,14 +161,15 @@ class TestMatchers:
 class TestDecision:
     """Which rules are asked, and which one wins."""
 
-    def test_the_example_of_the_documentation(self) -> None:
+    def test_the_rules_of_an_example(self) -> None:
         judge = policy.Policy(policy_rules.parse("policy.json", EXAMPLE))
-        denial = judge.operation("delete", {"name": "prod-db"}, CONTEXT)
+        context = {**CONTEXT, "tier": "strong"}
+        denial = judge.operation("delete", {"name": "prod-db"}, context)
         assert denial == "rule no-delete-prod: use the decommission play" and denial.rule == "no-delete-prod"
-        assert judge.operation("delete", {"name": "test-db"}, CONTEXT) is None
-        other = judge.operation("create", {"name": "a", "image": "docker.example/x"}, CONTEXT)
+        assert judge.operation("delete", {"name": "test-db"}, context) is None
+        other = judge.operation("create", {"name": "a", "image": "docker.example/x"}, context)
         assert other == "rule registry" and other.rule == "registry"
-        assert judge.operation("create", {"name": "a", "image": "registry.example/x"}, CONTEXT) is None
+        assert judge.operation("create", {"name": "a", "image": "registry.example/x"}, context) is None
         pve = {**CONTEXT, "plugin": "pve-backend", "op": "start"}
         assert judge("http.request", {"method": "DELETE"}, pve) and judge("http.request", {"method": "GET"}, pve) is None
 
@@ -256,6 +265,10 @@ class TestTiers:
     def test_audit_mode_asks_for_no_more(self) -> None:
         judge = rules(mode="audit", sandbox={"minimum": {"builtin": "strong"}})
         assert judge.audit_only and (judge.minimum_tier("builtin"), judge.wanted_tier("builtin")) == ("process", "strong")
+        denial = judge.operation("start", {}, {**CONTEXT, "trust": "builtin"})
+        assert denial is not None and denial.rule == "sandbox.minimum"
+        assert judge.operation("start", {}, {**CONTEXT, "trust": "builtin", "tier": "strong"}) is None
+        assert judge.operation("start", {}, CONTEXT) is None, "the other kind"
 
 
 class TestFile:
