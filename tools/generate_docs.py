@@ -37,6 +37,13 @@ def code(text: object) -> str:
     return f"`{text}`" if text else ""
 
 
+def effect(option: options.Option) -> str:
+    """What a changed value does; the short forms are part of an option that makes the container anew."""
+    if option.parse is None and option.name not in ("env_file", "volumes", "tmpfs"):
+        return ""
+    return "live" if option.live else "makes the container anew"
+
+
 def option_support() -> str:
     """What each option is, and which backend supports it."""
     documented = yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"]
@@ -46,7 +53,7 @@ def option_support() -> str:
             ", ".join(code(alias) for alias in option.aliases),
             documented[option.name]["type"],
             *("yes" if backend in option.backends else "no" for backend in options.OCI),
-            "" if option.parse is None else "live" if option.live else "makes the container anew",
+            effect(option),
             "yes" if option.sensitive else "",
         )
         for option in options.OPTIONS
@@ -67,7 +74,8 @@ def coming_from() -> str:
     return (
         NOTE
         + "\n# Coming from podman and docker\n\nWhat `containers.podman.podman_container` and `community.docker.docker_container` call the options of\n"
-        + "`nexcage_container`, and what differs. An empty cell: there is none.\n\n"
+        + "`nexcage_container`, and what differs. An empty cell: there is none. An option that is not here at all is refused by\n"
+        + "Ansible, as `Unsupported parameters`; what to do instead of one is said [below](#what-there-is-not-and-what-to-do-instead).\n\n"
         + table(["here", "podman", "docker", "mind"], rows)
         + "\n## What there is not, and what to do instead\n\n"
         + table(["there", "here"], [(code(entry["option"]), entry["instead"]) for entry in peers["missing"]])
