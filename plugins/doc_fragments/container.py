@@ -159,11 +159,12 @@ options:
   memory_swap:
     description:
       - The most memory and swap together. Needs O(memory), in the task or as what the container has. V(-1) is unlimited.
+      - Without it the total is twice O(memory), where the kernel accounts swap.
       - Changes live.
     type: str
   cpus:
     description:
-      - The most CPU time, in CPUs, such as V(1.5). V(0) and V(-1) are unlimited.
+      - The most CPU time, in CPUs, such as V(1.5). V(0) and V(-1) are unlimited. More than the host has is an error.
       - Changes live.
     type: str
   cpu_shares:
@@ -263,7 +264,9 @@ options:
     type: bool
     default: false
   replace_backend:
-    description: Whether a container that another backend holds may be made again with O(backend).
+    description:
+      - Whether a container that another backend holds may be made again with O(backend).
+      - Without it every state is refused where O(backend) names another one, also V(absent).
     type: bool
     default: false
   wait:
@@ -273,11 +276,15 @@ options:
       - V(exited) - its process has ended. RV(container.exit_code) says how, and no code is a failure of the task by
         itself. Use C(failed_when).
       - C(port:NUMBER) - something answers on that TCP port of the host. Needs O(network_mode=host).
+        It need not be this container that answers, as the network is the host's. Where something answered before the
+        container was started, a warning says so.
       - A condition that can no longer come true is an error at once, and one that O(state) rules out is refused
         before anything changes.
     type: str
   timeout:
-    description: Seconds for each step, for the wait condition, and for another run that holds the same container.
+    description:
+      - Seconds for each step, for the wait condition, and for another run that holds the same container.
+      - Does not cut a stop short. O(stop_timeout) comes on top, also where a container is restarted or made again.
     type: int
     default: 120
 notes:

@@ -22,6 +22,12 @@ extends_documentation_fragment:
   - nexcage.backends.container
   - nexcage.backends.attributes
 attributes:
+  check_mode:
+    support: full
+    details:
+      - Fails where the run would fail with what is on the host now, such as a missing image or mount source. What an
+        earlier task of the play would bring is missing then, too. Register that task and give this one
+        C(when) with C(not ansible_check_mode or that_task is not changed).
   idempotent:
     support: partial
     details:
@@ -87,7 +93,7 @@ RETURN = r"""
 ---
 container:
   description: The container after the task, in the same form on every backend.
-  returned: success
+  returned: success, and where O(wait) or a pause failed
   type: dict
   contains:
     id:
@@ -105,7 +111,7 @@ container:
       type: str
       sample: running
     pid:
-      description: Process number of the first process, C(null) if it does not run.
+      description: Process number of the first process, also of one that is V(created) and waits for its start. C(null) if there is none.
       type: int
     image:
       description: The image reference as it was given.
@@ -148,9 +154,14 @@ container:
     spec:
       description: What is recorded as wanted, as canonical values in the units of RV(container.resources). Secrets are masked.
       type: dict
+msg:
+  description: How the container ended and where its log is.
+  returned: failure, and with O(wait=exited) where it ended with another code than 0
+  type: str
+  sample: "job ended with exit code 3; its log is /var/lib/nexcage/containers/job/0123456789abcdef/container.log"
 plan:
   description: What was done, or in check mode would be done, in order. Empty if nothing was.
-  returned: always
+  returned: success, and failure of a step or of O(wait), but not where the task was refused before
   type: list
   elements: dict
   contains:

@@ -31,6 +31,9 @@ options:
     description:
       - V(present) installs the package given with O(src) or O(index), and leaves alone what is not given. It is the default with these.
       - V(enabled) and V(disabled) say whether the plugin may be used. V(enabled) also ends a quarantine.
+      - The containers of a plugin that is disabled stay as they are. They go on running and are listed. Changing, starting,
+        stopping and removing them is refused, and so is a command in them, until the plugin is enabled again. Another
+        backend takes one over only with O(nexcage.backends.nexcage_container#module:replace_backend=true).
       - V(absent) removes an installed plugin. It is refused while the plugin has containers, or another plugin needs it.
       - V(reloaded) takes the package that somebody put into C(/etc/nexcage/plugins).
       - V(rolled_back) brings back the version before the last change.
