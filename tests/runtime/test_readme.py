@@ -7,6 +7,7 @@ from __future__ import annotations
 import pathlib
 import re
 import subprocess
+import time
 
 import pytest
 import yaml
@@ -17,7 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 SCRIPT = ROOT / "playbooks/files/make_demo_image.sh"
 
-pytestmark = pytest.mark.requires("root", "crun", "conmon", "skopeo", "umoci", "busybox")
+pytestmark = pytest.mark.requires("root", "crun", "conmon", "skopeo", "umoci", "busybox", "catatonit")
 
 
 def blocks(language: str) -> list[str]:
@@ -42,4 +43,8 @@ def test_the_playbook_and_its_output(host: Host, tmp_path: pathlib.Path) -> None
     assert "\n".join(difference) in "\n".join(line_by_line(predicted.text))
     refused = ansible_cli.run_playbook(tmp_path / "home", tmp_path / "web.yml", "-e", "memory=12potatoes", NEXCAGE_ROOT=str(host.root))
     assert refused.code != 0 and error[0] in refused.text
-    host.converge("web", state="absent", force_kill=True)
+
+    (arguments,) = re.findall(r'^\.venv/bin/ansible localhost -m nexcage\.backends\.nexcage_container -a "(.*)"$', README, re.MULTILINE)
+    begin = time.monotonic()
+    removed, _shown = ansible_cli.adhoc(tmp_path / "home", "nexcage_container", arguments, NEXCAGE_ROOT=str(host.root))
+    assert removed["changed"] and host.one("web") is None and time.monotonic() - begin < 9  # not killed after stop_timeout
