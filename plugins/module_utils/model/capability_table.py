@@ -69,6 +69,7 @@ _CALLS = """
 A read is counted. A write is announced in the audit log, carried out, and its outcome written. In check mode and inside the
 operations `list`, `info`, `logs` and `health` no write exists: asking for one is `E_READ_ONLY`.
 Spec, secrets and the process of an `exec` come from the task; a plugin only names the container.
+Roots, commands and requests come from the manifest's templates: [files, commands and requests](plugin-calls.md).
 
 | call | kind | needs | parameters |
 |---|---|---|---|
