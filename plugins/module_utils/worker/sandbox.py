@@ -111,12 +111,12 @@ def identity() -> tuple[int, int]:
 
 def judge(frame: dict[str, t.Any]) -> Sandbox:
     """The tier that the facts in the ready frame amount to."""
-    layers = tuple(frame["layers"])
-    missing = {name: clean(reason) for name, reason in frame["missing"].items()}
+    layers = tuple(clean(name) for name in frame["layers"])
+    missing = {clean(name): clean(reason) for name, reason in frame["missing"].items()}
     tested = frame["selftest"]
     open_doors = [name for name in ("open", "socket", "fork", "exec") if tested.get(name) != "EPERM"]
     if "seccomp" in layers and open_doors:
-        missing["selftest"] = ", ".join(f"{name} answers {tested.get(name)}" for name in open_doors)
+        missing["selftest"] = ", ".join(f"{name} answers {clean(tested.get(name))}" for name in open_doors)
     if not NEEDED.issubset(layers) or open_doors:
         return Sandbox("process", layers, missing)
     return Sandbox("strong" if STRONG.issubset(layers) else "standard", layers, missing)

@@ -45,6 +45,10 @@ _SHAPES: dict[str, dict[str, type]] = {
 Handler = t.Callable[[str, "dict[str, t.Any]"], t.Any]
 
 
+class Ended(NexcageError):
+    """The worker is gone by its plugin's doing: it crashed, hung, broke the protocol or went over a limit."""
+
+
 class Worker:
     """One locked process that serves one plugin. Make it early: it starts while the caller goes on.
 
@@ -167,7 +171,7 @@ class Worker:
         if frame["t"] == "failed":
             self._end("the plugin could not be loaded")
             raise self._plugin_error(frame["error"], f"the plugin {name} cannot be loaded")
-        self.operations = tuple(str(operation) for operation in frame["operations"])
+        self.operations = tuple(clean(operation) for operation in frame["operations"])
         return self.operations
 
     def request(
@@ -299,7 +303,7 @@ class Worker:
         except NexcageError as error:
             self._end("it did not answer in time")
             message = f"the plugin did not answer within {self._patience:g} seconds"
-            raise NexcageError(error.code, message, details={"stderr": self.stderr[-MESSAGE:]}) from None
+            raise Ended(error.code, message, details={"stderr": self.stderr[-MESSAGE:]}) from None
         if frame is None:
             raise self._crash()
         reason = _malformed(frame)
@@ -307,12 +311,12 @@ class Worker:
             raise self._violation(reason)
         return frame
 
-    def _violation(self, what: str, code: str = "E_PROTOCOL") -> NexcageError:
+    def _violation(self, what: str, code: str = "E_PROTOCOL") -> Ended:
         what = clean(what)
         self._end(what)
-        return NexcageError(code, f"the plugin's worker was ended: {what}", details={"stderr": self.stderr[-MESSAGE:]})
+        return Ended(code, f"the plugin's worker was ended: {what}", details={"stderr": self.stderr[-MESSAGE:]})
 
-    def _crash(self) -> NexcageError:
+    def _crash(self) -> Ended:
         """Why the worker closed its pipes."""
         status, processor = self._end("it crashed", grace=0.2)
         details = {"stderr": self.stderr[-MESSAGE:]}
@@ -320,11 +324,11 @@ class Worker:
         close = processor >= self.limits.cpu - max(0.2, self.limits.cpu * 0.05)
         if status == -signal.SIGXCPU or (close and status == -signal.SIGKILL) or processor >= self.limits.cpu:
             message = f"the plugin used up its {self.limits.cpu} seconds of processor time"
-            return NexcageError("E_LIMIT", message, details=details)
+            return Ended("E_LIMIT", message, details=details)
         what = f"ended with code {status}"
         if status < 0:
             what = f"was killed by {signal.Signals(-status).name}"
-        return NexcageError("E_CRASH", f"the plugin's worker {what}", details=details)
+        return Ended("E_CRASH", f"the plugin's worker {what}", details=details)
 
     def _end(self, reason: str, grace: float = 0.0) -> tuple[int, float]:
         if self._stopped:

@@ -87,3 +87,9 @@ def test_strong_is_the_filter_and_every_namespace() -> None:
         tier = sandbox.judge({**STRONG, "layers": [layer for layer in STRONG["layers"] if layer != name]}).tier
         assert tier == ("process" if name in sandbox.NEEDED else "standard")
     assert sandbox.judge({**STRONG, "selftest": {**STRONG["selftest"], "exec": "allowed"}}).tier == "process"
+
+
+def test_a_report_of_another_shape_is_no_proof_and_no_defect() -> None:
+    odd = sandbox.judge({**READY, "layers": [["seccomp"], 1, None, "\x1b[2J"], "missing": {"\n": [1]}, "selftest": {"open": "\n"}})
+    assert odd == sandbox.Sandbox("process", ("['seccomp']", "1", "None", "\\x1b[2J"), {"\\n": "[1]"})
+    assert sandbox.judge({**READY, "selftest": {**READY["selftest"], "open": "\n"}}).missing["selftest"] == "open answers \\n"
