@@ -20,6 +20,7 @@ from .budget import Budget
 
 if t.TYPE_CHECKING:
     from ..broker.extra import Extra
+    from .breaker import Watch
     from .policy import Policy
 
 TIER_BUILT_IN = "process"
@@ -44,6 +45,7 @@ class Session:
         self.orders: dict[str, Order] = {}
         self.audit = Audit(None if check_mode else layout.audit)
         self.warnings: list[str] = []
+        self.secrets: set[str] = set()  # values that stand in the task, and in no result
         self._spare = worker
         self._workers: dict[str, Worker] = {}
         self._sandboxes: dict[str, Sandbox] = {}
@@ -134,6 +136,14 @@ class Session:
         if operation not in plugin.manifest["operations"]:
             raise NexcageError("E_UNSUPPORTED", f"{plugin.name} has no operation {operation}", option="backend", value=plugin.backend)
         _refuse_ungranted(plugin, operation)
+        if plugin.installed is None or self.check_mode:
+            return self._operate(plugin, operation, params)
+        from . import breaker
+
+        with breaker.Watch(self.layout, plugin.installed, operation, self.warnings) as watch:
+            return self._operate(plugin, operation, params, watch)
+
+    def _operate(self, plugin: registry.Plugin, operation: str, params: t.Mapping[str, t.Any], watch: Watch | None = None) -> t.Any:
         name = params.get("name")
         gate = self._gate(plugin, operation, [name] if isinstance(name, str) else [])
         self.permit(plugin, operation, params)
@@ -141,7 +151,9 @@ class Session:
         gate.know(tier=worker.sandbox.tier)
         self.permit(plugin, operation, params, begins=True)  # rules on tiers can tell only now
         extra = self._extra(plugin)
-        call = gate.call if extra is None else extra.secrets.around(gate.call)
+        call = gate.call if watch is None else watch.around(gate.call)
+        if extra is not None:
+            call = extra.secrets.around(call)
         try:
             with self._budget.at_work(plugin.name):
                 value = worker.request(operation, dict(params), call, self.timeout)

@@ -23,9 +23,7 @@ from .records import Record, Release
 
 def lock(layout: Layout, timeout: float) -> store.Lock:
     """Whoever changes plugins holds it; who uses them does not."""
-    held = store.Lock(f"{layout.runtime}/locks/.plugins", timeout, f"process {os.getpid()}: nexcage_plugin")
-    held.discard = True
-    return held
+    return records.lock(layout, timeout)
 
 
 def activate(layout: Layout, name: str, release: Release, data: bytes) -> Record:

@@ -107,13 +107,9 @@ def load(layout: Layout, name: str) -> Installed:
     if release.trust_digest != trust.digest(layout):
         judge(layout, found, release)
     if record.quarantined:
-        raise NexcageError(
-            "E_QUARANTINED",
-            f"{name} may not be used: {record.quarantined}",
-            option="name",
-            value=name,
-            remedy=f"look at what it does, then: nexcage_plugin name={name} state=enabled",
-        )
+        from . import breaker
+
+        breaker.refuse(layout, record)
     return Installed(record, release, found, grants.granted(layout, found.manifest))
 
 

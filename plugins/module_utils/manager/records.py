@@ -135,6 +135,13 @@ def write(layout: Layout, record: Record) -> None:
     store.sync_folder(place)
 
 
+def lock(layout: Layout, timeout: float) -> store.Lock:
+    """Whoever changes records holds it; who reads them does not."""
+    held = store.Lock(f"{layout.runtime}/locks/.plugins", timeout, f"process {os.getpid()}: plugins of this host")
+    held.discard = True
+    return held
+
+
 def kept(layout: Layout, name: str, digest: str) -> str:
     """The path of the copy that is kept of one package."""
     return f"{folder(layout, name)}/{KEPT}/{digest.rpartition(':')[2]}"

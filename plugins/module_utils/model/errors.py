@@ -32,6 +32,7 @@ REMEDIES: dict[str, str] = {
     "E_TIMEOUT": "raise the timeout, or find out why it takes so long",
     "E_CRASH": "report it to the plugin's author",
     "E_PROTOCOL": "report it to the plugin's author",
+    "E_QUARANTINED": "look at what the plugin does, then enable it with nexcage_plugin",
     "E_DISABLED": "enable the plugin with nexcage_plugin",
     "E_RUNTIME": "read the runtime's own message",
     "E_IMAGE": "check the image reference",
