@@ -103,8 +103,11 @@ unit-oldest: $(VENV)/pythons
 	@oldest=$$(printf '%s\n' $(VENV)/pythons/python3.* | sort --version-sort | head -n 1); \
 	"$$oldest" -I -B tools/import_modules.py
 
-adversarial conformance: $(VENV)/.stamp-dev packages
+adversarial: $(VENV)/.stamp-dev packages
 	@COVERAGE_FILE=$(REPORTS)/coverage.$@ $(IN) $(PYTEST) --cov --cov-report= tests/$@
+
+conformance: $(VENV)/.stamp-dev
+	@COVERAGE_FILE=$(REPORTS)/coverage.$@ $(IN) $(PYTEST) --cov --cov-report= tests/$@ $(addprefix --nexcage-plugin=,$(wildcard docs/examples/*-backend))
 
 # Each of these tests has folders of its own. One that must have the machine for itself joins @pytest.mark.xdist_group("host").
 runtime: $(VENV)/.stamp-dev packages

@@ -1,0 +1,119 @@
+# Copyright (c) 2026 NexCage contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The conformance suite for plugins, for whoever writes one.
+
+    pytest COLLECTION/tests/conformance --nexcage-plugin DIR [--nexcage-plugin DIR ...]
+
+Each plugin is packaged in memory and runs in the real locked worker; the host behind it is ``sdk.testing.FakeHost``. A
+plugin that is not about an OCI runtime says in ``conformance_world.py`` beside it what its commands and requests
+answer: ``def prepare(host)``, called with each fresh FakeHost.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import runpy
+import typing as t
+
+import pytest
+from ansible_collections.nexcage.backends.plugins.module_utils.manager import packing
+from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
+from ansible_collections.nexcage.backends.plugins.module_utils.sdk.errors import HostError
+from ansible_collections.nexcage.backends.plugins.module_utils.sdk.testing import FakeHost
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.sandbox import limits_of
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.spawn import Worker
+
+IMAGE = "localhost/conformance:1"
+WORLD = "conformance_world.py"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The one option: which plugins."""
+    parser.addoption("--nexcage-plugin", action="append", default=[], metavar="DIR", help="the folder of a plugin to test; may be given several times")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test once for each plugin."""
+    if "folder" in metafunc.fixturenames:
+        folders = [pathlib.Path(path) for path in metafunc.config.getoption("--nexcage-plugin")]
+        metafunc.parametrize("folder", folders, ids=[path.name for path in folders])
+
+
+class Bench:
+    """One plugin in a worker, with a host that exists only in memory.
+
+    Args:
+        content: The plugin's files and manifest.
+        prepare: What its author says of the world, see above.
+    """
+
+    def __init__(self, content: packing.Content, prepare: t.Callable[[FakeHost], object]) -> None:
+        self.manifest = content.manifest
+        self.host = FakeHost([IMAGE], runtime=str((content.manifest["oci"] or {}).get("runtime", "fake")), manifest=content.manifest)
+        prepare(self.host)
+        self.denied: tuple[int, str] | None = None  # which call of a request, and the code
+        self.calls: list[str] = []  # of the request that runs
+        self.worker = Worker()
+        try:
+            self.worker.start(limits_of(content.manifest["resource_requirements"]))
+            sources = {name: data.decode() for name, data in content.files.items() if name.endswith(".py")}
+            self.operations = self.worker.load(content.manifest["name"], sources, _defaults(content.manifest))
+        except BaseException:
+            self.worker.close()
+            raise
+
+    def do(self, operation: str, **params: t.Any) -> t.Any:
+        """Run one operation.
+
+        Raises:
+            NexcageError: What the plugin or the host refuses.
+        """
+        self.calls = []
+        return self.worker.request(operation, params, self._handle, 10.0)
+
+    def _handle(self, call: str, params: dict[str, t.Any]) -> t.Any:
+        if call == "log":
+            return None
+        self.calls.append(call)
+        if self.denied is not None and len(self.calls) == self.denied[0]:
+            raise NexcageError(self.denied[1], f"{call} is denied by the suite")
+        try:
+            return self.host._answer(call, params)
+        except HostError as error:
+            raise NexcageError(error.code, error.message, remedy=error.remedy or None) from None
+
+    def has(self, operation: str) -> bool:
+        """Whether the plugin declares an operation."""
+        return operation in self.manifest["operations"]
+
+
+def _defaults(manifest: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    return {name: setting["default"] for name, setting in manifest["configuration"].items() if "default" in setting}
+
+
+@pytest.fixture
+def content(folder: pathlib.Path) -> packing.Content:
+    """What of the plugin's folder goes into its package."""
+    return packing.collect(str(folder))
+
+
+@pytest.fixture
+def make(content: packing.Content, folder: pathlib.Path) -> t.Iterator[t.Callable[[], Bench]]:
+    """Makes benches, each with a world of its own."""
+    world = folder / WORLD
+    prepare = runpy.run_path(str(world))["prepare"] if world.exists() else (lambda _host: None)
+    made: list[Bench] = []
+
+    def bench() -> Bench:
+        made.append(Bench(content, prepare))
+        return made[-1]
+
+    yield bench
+    for one in made:
+        one.worker.close()
+
+
+@pytest.fixture
+def bench(make: t.Callable[[], Bench]) -> Bench:
+    """One bench."""
+    return make()
