@@ -10,6 +10,8 @@ import re
 import typing as t
 
 import pytest
+import yaml
+from ansible_collections.nexcage.backends.tests.runtime.test_third_party import GRANT, NAME, SOURCE, package
 from ansible_collections.nexcage.backends.tests.support import modules
 from ansible_collections.nexcage.backends.tests.support.host import Host
 
@@ -105,3 +107,59 @@ def test_exec(host: Host, backend: str, policy: t.Callable[[t.Any], None]) -> No
     assert result["error"]["details"]["rule"] == "default"
     policy({"version": 1})
     assert modules.works("nexcage_container_exec", name="web", argv=["sh", "-c", "test ! -e /x"])["rc"] == 0
+
+
+@pytest.fixture
+def install(host: Host, tmp_path: pathlib.Path) -> t.Iterator[t.Callable[..., modules.Result]]:
+    """Installs versions of a third-party plugin, and leaves nothing of it."""
+
+    def run(version: str = "1.0.0", source: str = SOURCE, fails: bool = False, check: bool = False, grant: t.Any = None, **fields: t.Any) -> modules.Result:
+        src = package(tmp_path, version, source, **fields)
+        parameters = {"name": NAME, "src": src, "trust": "unsigned", "allow_downgrade": True, **({} if grant is None else {"grant": grant})}
+        return (modules.fails if fails else modules.works)("nexcage_plugin", check=check, **parameters)
+
+    yield run
+    pathlib.Path(host.layout.configuration, "policy.json").unlink(missing_ok=True)
+    for found in modules.works("nexcage_container_info")["containers"]:
+        if found["backend"] == "tiny":
+            modules.works("nexcage_container", name=found["name"], state="absent", force_kill=True)
+    modules.works("nexcage_plugin", name=NAME, state="absent")
+
+
+def test_a_plugin_that_deletes_when_it_is_asked_to_start(host: Host, policy: t.Callable[[t.Any], None], install: t.Callable[..., modules.Result]) -> None:
+    install(source=SOURCE.replace('host.oci.start(params["name"])', 'host.oci.delete(params["name"])'), grant=GRANT)
+    for name in ("prod-db", "test-db"):
+        host.start(name, "tiny", state="present")
+    policy({**documented(), "trust": {"require": ["unsigned", "builtin"]}})
+    result = modules.fails("nexcage_container", name="prod-db", state="started")
+    assert result["error"]["code"] == "E_POLICY" and "oci.delete is denied: rule no-delete-prod" in result["msg"]
+    found = host.one("prod-db")
+    assert found is not None and found["status"] == "created"
+    modules.run("nexcage_container", name="test-db", state="started")
+    assert host.one("test-db") is None, "without the rule nothing would have stopped it"
+
+
+def test_strangers_that_nobody_signed(host: Host, policy: t.Callable[[t.Any], None], install: t.Callable[..., modules.Result]) -> None:
+    install(grant=GRANT)
+    policy(documented())
+    result = refused("web", backend="tiny", image=host.image)
+    assert result["error"]["details"]["rule"] == "trust.require" and "unsigned" in result["msg"]
+    host.start("web", "crun")
+
+
+def test_case_88_an_update_that_widens_the_scope(host: Host, install: t.Callable[..., modules.Result]) -> None:
+    """E_GRANT until it is granted again; the installed version goes on."""
+    first = install(fails=True)
+    assert first["error"]["code"] == "E_GRANT" and "nothing was granted" in first["msg"]
+    install(grant=GRANT)
+    host.start("web", "tiny", stop_signal="KILL")
+    wider = {"version": "1.1.0", "capabilities": [*GRANT, "logging"]}
+    for check in (True, False):
+        error = install(fails=True, check=check, **wider)["error"]
+        assert error["code"] == "E_GRANT" and error["details"]["difference"] == ["+ logging: opens log [contained]"]
+    assert modules.works("nexcage_plugin_info", name=[NAME])["plugins"][0]["version"] == "1.0.0"
+    assert host.converge("web", state="stopped")["changed"]
+    pasted = yaml.safe_load(error["details"]["grant"])["grant"]
+    assert install(grant=pasted, **wider)["changed"]
+    assert host.converge("web", state="started")["changed"]
+    install(version="1.2.0", capabilities=[*GRANT[::-1], "logging"])  # the same in another order needs no word
