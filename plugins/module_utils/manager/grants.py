@@ -264,7 +264,7 @@ def _problem(content: dict[str, t.Any], plugin: str) -> str:
     try:
         known = scope.digest(content["scope"])
         scope.entries(content["scope"])
-    except (KeyError, TypeError, AttributeError, ValueError):
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
         return "its scope is none"
     return "" if known == content["scope_digest"] else "scope_digest is not that of its scope"
 

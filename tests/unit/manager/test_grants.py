@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import pathlib
 import stat
+import tempfile
 import typing as t
 
 import pytest
@@ -16,9 +18,12 @@ import yaml
 from ansible_collections.nexcage.backends.plugins.module_utils.broker import store
 from ansible_collections.nexcage.backends.plugins.module_utils.manager import grants
 from ansible_collections.nexcage.backends.plugins.module_utils.model import scope
+from ansible_collections.nexcage.backends.plugins.module_utils.model.capability import CAPABILITIES
 from ansible_collections.nexcage.backends.plugins.module_utils.model.config import Layout
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 from ansible_collections.nexcage.backends.tests.support import scopes
+from hypothesis import given
+from hypothesis import strategies as st
 
 ALL = ["container_info", "container_list", "container_start", "filesystem_read", "host_command", "logging", "network_client"]
 MODEST = [name for name in ALL if name != "host_command"]
@@ -267,6 +272,31 @@ class TestFiles:
         refused(grants.write, layout, grant()._replace(capabilities=("logging",)), code="E_SPACE")
         assert grants.read(layout, "acme-backend") == grant()
         assert os.listdir(layout.configuration + "/grants") == ["acme-backend.json"]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.sampled_from(["logging", "id", "hosts"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3) | st.sampled_from(["hosts", "requests", "id"]), inner, max_size=3),
+)
+
+
+@given(st.dictionaries(st.sampled_from([*grants.KEYS, *scope.normal(scopes.manifest())]), JSON, max_size=3), st.booleans())
+def test_whatever_a_file_says_it_is_refused_or_a_grant(changes: dict[str, t.Any], inside: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        layout = Layout.for_user(0, {"NEXCAGE_ROOT": folder})
+        grants.write(layout, grant())
+        path = pathlib.Path(grants.path(layout, "acme-backend"))
+        content = json.loads(path.read_text())
+        part = content["scope"] if inside else content
+        part.update({key: value for key, value in changes.items() if key in part})
+        if inside:
+            with contextlib.suppress(KeyError, TypeError, AttributeError, ValueError):
+                content["scope_digest"] = scope.digest(content["scope"])
+        path.write_text(json.dumps(content))
+        try:
+            assert grants.granted(layout, scopes.manifest()) <= set(ALL) | set(CAPABILITIES)
+        except NexcageError as error:
+            assert error.code in ("E_STATE", "E_GRANT")
 
 
 class TestStaged:

@@ -36,6 +36,22 @@ EXAMPLE = {
 }
 
 
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["a", "*", "[", "start", "oci.delete", "strong", "signature"])
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from([*policy_rules.MATCHERS, "x"]), inner, max_size=2))
+WHEN = st.dictionaries(st.sampled_from([*policy_rules.SUBJECTS, "params.x", "params.x.y", "params", "x"]), VALUES, max_size=2)
+RULES = st.fixed_dictionaries({"id": st.sampled_from(["a", "b", "c"]), "effect": st.sampled_from(["deny", "allow"]), "when": WHEN | VALUES})
+FILES = VALUES | st.fixed_dictionaries(
+    {"version": st.just(1)},
+    optional={
+        "rules": st.lists(RULES | VALUES, max_size=3) | VALUES,
+        "mode": VALUES | st.just("audit"),
+        "default": VALUES | st.just("deny"),
+        "trust": VALUES | st.fixed_dictionaries({"require": VALUES}),
+        "sandbox": VALUES | st.fixed_dictionaries({"minimum": VALUES}),
+    },
+)
+
+
 @pytest.fixture
 def layout(tmp_path: pathlib.Path) -> Layout:
     made = Layout.for_user(0, {"NEXCAGE_ROOT": str(tmp_path)})
@@ -337,6 +353,19 @@ class TestFile:
     @pytest.mark.parametrize("content", [[], "deny", 5, True])
     def test_what_is_no_object(self, content: t.Any) -> None:
         refused(content)
+
+    @given(FILES)
+    def test_whatever_it_is_it_is_a_policy_or_refused(self, content: t.Any) -> None:
+        try:
+            made = policy.Policy(policy_rules.parse("policy.json", content))
+        except NexcageError as error:
+            assert error.code == "E_POLICY"
+        else:
+            assert content["version"] == 1
+            for name in ("start", "replace"):
+                made.operation(name, {"name": "a", "image": ["x"], "x": {"y": 1}}, CONTEXT)
+            for call in ("oci.delete", "http.request"):
+                made(call, {"name": "a", "x": (("y", 1),), "z": ()}, {**CONTEXT, "op": "start"})
 
     @pytest.mark.parametrize("when", [{"op": {"exists": True}}, {"op": {"glob": "de*"}}, {"call": {"not_glob": "oci.*"}}, {"tier": "st*"}, {"trust": ["pin"]}])
     def test_conditions_that_can_match(self, when: dict[str, t.Any]) -> None:
