@@ -18,6 +18,8 @@ from ansible_collections.nexcage.backends.plugins.module_utils.worker.sandbox im
 from ansible_collections.nexcage.backends.plugins.module_utils.worker.spawn import Worker
 from ansible_collections.nexcage.backends.tests.support import modules, payload
 from room import COMMAND, Room, timed
+from starts import Start
+from starts import measure as measure_starts
 
 GROWTH = (1, 20, 100)
 CALLS = 500
@@ -42,6 +44,7 @@ class Inside(t.NamedTuple):
     files: int
     archive: int  # the whole payload as it is sent, Ansible's own part included
     floor: int  # ping's
+    starts: list[Start]  # of workers, beside their floor
     growth: list[tuple[int, float, float, int]]  # containers, one converged, all listed, runtime listings of one task
 
 
@@ -87,6 +90,7 @@ def measure(room: Room, rounds: int) -> Inside:
         sum(1 for size in sizes.values() if size > 100),
         ours.path.stat().st_size,
         ping.path.stat().st_size,
+        measure_starts(rounds),
         growth,
     )
 

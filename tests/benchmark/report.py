@@ -13,6 +13,7 @@ import time
 import typing as t
 from importlib.metadata import version
 
+import starts
 from inside import Inside
 from room import Room, Series
 
@@ -132,6 +133,7 @@ class Report:
             "|---|---:|---:|---:|---:|",
             *self._shares(),
             "",
+            *starts.rows(self.inside.starts),
             "## Budgets",
             "",
             "| what | measured | limit | holds |",

@@ -108,7 +108,7 @@ def _part(name: str) -> str | bytes:
 
 def compile_all() -> None:
     """Compile the worker's program in this process too, so that it can be kept with the rest."""
-    for name in (IMPORTER, *PROGRAM):
+    for name in (IMPORTER, CONFINED, *PROGRAM):
         loader = _loader(name)
         if loader is not None:
             loader.get_code(BASE + name)
