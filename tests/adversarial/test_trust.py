@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import pathlib
+import subprocess
 import typing as t
 
 import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.manager import package as packages_read
-from ansible_collections.nexcage.backends.plugins.module_utils.manager import packing, trust
+from ansible_collections.nexcage.backends.plugins.module_utils.manager import packing, publishers, trust
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 from ansible_collections.nexcage.backends.tests.support import packages, signing
 from ansible_collections.nexcage.backends.tests.support.signing import ACME, NOW, Key, Trust, make_package
@@ -111,3 +112,30 @@ def test_a_signature_of_another_package(tmp_path: pathlib.Path, files: Trust, ke
     armored = key.sign(packing.sums(right))
     assert passes(files, packages_read.from_bytes(packing.pack(right, armored), FILE)).kind == "signature"
     assert refused(files, packages_read.from_bytes(packing.pack(changed, armored), FILE)).code == "E_SIGNATURE"
+
+
+def test_openssh_reads_no_line_otherwise_than_we_do(tmp_path: pathlib.Path, key: Key) -> None:
+    """A character more anywhere in a line: refused here, or OpenSSH sees the same principals, and lets it sign nothing else."""
+    right, agreed = key.line(f"{ACME},b").rstrip("\n"), 0
+    paths = {name: tmp_path / name for name in ("signers", signing.PLUGIN, "git")}
+    for namespace in (signing.PLUGIN, "git"):
+        paths[namespace].write_bytes(key.sign(b"data", namespace))
+
+    def openssh(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(["ssh-keygen", "-Y", *arguments, "-f", str(paths["signers"])], input=b"data", capture_output=True, check=False)
+
+    for position in range(len(right) + 1):
+        for character in '"\\*!,= \t#\0\r\n':
+            line = right[:position] + character + right[position:] + "\n"
+            try:
+                ours = {name for signer in publishers.signers(line.encode(), "p", signing.PLUGIN) for name in signer.principals}
+            except NexcageError:
+                continue
+            paths["signers"].write_bytes(line.encode())
+            found = openssh("find-principals", "-s", str(paths[signing.PLUGIN]))
+            if found.returncode == 0:
+                assert set(found.stdout.decode().split()) == ours, line
+                agreed += 1
+            for name in ours:
+                assert openssh("verify", "-n", "git", "-I", name, "-s", str(paths["git"])).returncode != 0, line
+    assert agreed > 10

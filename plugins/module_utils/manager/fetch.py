@@ -97,9 +97,11 @@ def _read(path: str, url: str, limit: int) -> bytes:
 
 def _context(ca_file: str | None) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(cafile=ca_file)
+        context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         raise NexcageError("E_INVALID", f"no file of certificates: {error}", option="ca_file", value=ca_file, remedy="give a PEM file") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # which Python 3.9 leaves to OpenSSL
+    return context
 
 
 def _get(parts: urllib.parse.SplitResult, limit: int, context: ssl.SSLContext, deadline: float) -> bytes | str:

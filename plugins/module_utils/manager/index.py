@@ -124,8 +124,10 @@ def read(url: str, layout: Layout, now: float, allow_expired: bool = False, ca_f
 
     Raises:
         NexcageError: ``E_TRUST`` where it is not signed by somebody trusted, is older than one seen before, another
-            one than before, or has expired; ``E_SIGNATURE``, ``E_INTEGRITY``; as :func:`fetch.fetch`.
+            one than before, or has expired; ``E_SIGNATURE``, ``E_INTEGRITY``, ``E_INVALID``; as :func:`fetch.fetch`.
     """
+    if "?" in url:  # the signature and the packages lie beside it
+        raise NexcageError("E_INVALID", "an index has no query in its address", value=url, remedy="give the address of a plain file")
     url = url + FILE if url.endswith("/") else url
     data = fetch(url, SIZE_LIMIT, ca_file)
     try:

@@ -169,6 +169,9 @@ def _plan(folder: str, before: Index | None, parameters: t.Mapping[str, t.Any], 
             "plugins": {plugin: {"releases": plugins[plugin]} for plugin in sorted(plugins)},
         }
         data = (json.dumps(content, indent=1) + "\n").encode("ascii")
+        if len(data) > index.SIZE_LIMIT:
+            message = f"the index would have {len(data)} bytes, and {index.SIZE_LIMIT} are allowed"
+            raise NexcageError("E_LIMIT", message, option="path", value=folder, remedy="move old releases to a folder of their own")
     else:
         data = store.read_bytes(f"{folder}/{index.FILE}") or b""
         content = json.loads(data)

@@ -184,3 +184,9 @@ def test_no_signature_is_no_network_error(published: Mirror) -> None:
     signature.rmdir()
     (published.folder / "kept").rename(signature)
     assert published.read()
+
+
+def test_an_address_with_a_query(published: Mirror) -> None:
+    with pytest.raises(NexcageError) as caught:
+        published.read("https://127.0.0.1/index.json?a=b")
+    assert caught.value.code == "E_INVALID"

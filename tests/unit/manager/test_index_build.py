@@ -262,3 +262,10 @@ def test_an_empty_folder(published: Mirror) -> None:
     (published.folder / "acme-sample-1.0.0.nexcage-plugin").unlink()
     assert check_then_run(published)["index"]["plugins"] == {}
     assert index_build.newest(published.read()) == {} and published.read().expires > time.time()
+
+
+def test_an_index_that_nobody_would_read(published: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "SIZE_LIMIT", 500)
+    assert check_then_run(published)["error"]["code"] == "E_LIMIT" and not (published.folder / index.FILE).exists()
+    monkeypatch.setattr(index, "SIZE_LIMIT", 5000)
+    assert check_then_run(published)["changed"]
