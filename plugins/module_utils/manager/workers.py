@@ -13,7 +13,6 @@ from ..worker.sandbox import PRELOADABLE, Limits
 from ..worker.spawn import Worker
 from . import policy
 
-DEFAULT = {"builtin": "process", "third_party": "standard"}
 HIDDEN = {"_strptime": "strptime"}  # imported behind the plugin's back, by this name
 
 
@@ -28,7 +27,7 @@ def required(layout: Layout, kind: str) -> str:
         NexcageError: As :func:`policy.load`.
     """
     rules = policy.load(layout)
-    return DEFAULT[kind] if rules is None else rules.minimum_tier(kind)
+    return policy.FLOORS[kind] if rules is None else rules.minimum_tier(kind)
 
 
 def start(sources: t.Mapping[str, str], limits: Limits, tier: str, spare: Worker | None = None) -> Worker:
