@@ -26,6 +26,7 @@ if t.TYPE_CHECKING:
     from .dispatch import Session
 
 DAY = 86400
+LOCK_SECONDS = 10.0
 _LEVELS = (CONTAINED, SCOPED, ROOT_EQUIVALENT)  # the least first
 
 
@@ -54,11 +55,20 @@ def publish(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.
         ``changed``, ``plan``, ``diff``, ``index`` of the module's result.
 
     Raises:
-        NexcageError: Before anything changed where a package, an option or the key is at fault.
+        NexcageError: Before anything changed where a package, an option or the key is at fault; ``E_LOCKED`` where
+            another run is at it.
     """
-    folder = parameters["path"].rstrip("/") or "/"
+    folder = os.path.realpath(parameters["path"])
     if not os.path.isdir(folder):
         raise NexcageError("E_NOT_FOUND", "there is no such folder", option="path", value=parameters["path"], remedy="make it, and put packages into it")
+    if session.check_mode:
+        return _publish(session, folder, parameters)
+    lock = f"{session.layout.runtime}/locks/.index-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"
+    with store.Lock(lock, LOCK_SECONDS, f"process {os.getpid()}: index of {folder}"):
+        return _publish(session, folder, parameters)
+
+
+def _publish(session: Session, folder: str, parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     before = _previous(folder)
     plan = _plan(folder, before, parameters, time.time(), session)
     path = f"{folder}/{index.FILE}"

@@ -269,3 +269,13 @@ def test_an_index_that_nobody_would_read(published: Mirror, monkeypatch: pytest.
     assert check_then_run(published)["error"]["code"] == "E_LIMIT" and not (published.folder / index.FILE).exists()
     monkeypatch.setattr(index, "SIZE_LIMIT", 5000)
     assert check_then_run(published)["changed"]
+
+
+def test_two_at_a_time(published: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    published.publish()
+    [lock] = (published.folder.parent / "publisher/run/nexcage/locks").glob(".index-*")
+    monkeypatch.setattr(index_build, "LOCK_SECONDS", 0.05)
+    with store.Lock(str(lock), 1.0, "the other one"):
+        assert "the other one" in published.run()["msg"]
+        assert not published.run(check=True)["changed"]
+    assert not published.publish()["changed"]
