@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import json
 import pathlib
-import types
 import typing as t
 
 import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.manager import dispatch, registry
+from ansible_collections.nexcage.backends.plugins.module_utils.manager.installed import Installed
+from ansible_collections.nexcage.backends.plugins.module_utils.manager.records import Record, Release
 from ansible_collections.nexcage.backends.plugins.module_utils.model.config import Layout
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 from ansible_collections.nexcage.backends.plugins.module_utils.model.manifest import check_manifest
@@ -125,9 +126,9 @@ class Stranger:
         self.layout = Layout.for_user(0, {"NEXCAGE_ROOT": str(folder / "host")})
         document = json.loads(json.dumps(MANIFEST).replace("/nowhere", str(self.root)))
         self.manifest = check_manifest(document)
-        release = types.SimpleNamespace(digest="sha256:" + "0" * 64, principal="somebody@example.org", trust="pin")
-        installed = types.SimpleNamespace(release=release, granted=frozenset(self.manifest["capabilities"]))
-        self.plugin = registry.Plugin(NAME, self.manifest, True, 100, {"data": str(self.root), **config}, t.cast("t.Any", installed))
+        release = Release("1.2.3", "sha256:" + "0" * 64, "stranger-backend-1.2.3.nexcage-plugin", "pin")
+        installed = Installed(Record(NAME, release), release, t.cast("t.Any", None), frozenset(self.manifest["capabilities"]))
+        self.plugin = registry.Plugin(NAME, self.manifest, True, 100, {"data": str(self.root), **config}, installed)
         patch.setattr(registry, "sources", lambda plugin: {"plugin.py": SOURCE})
 
     def operate(self, operation: str, check_mode: bool = False, **params: t.Any) -> t.Any:

@@ -33,6 +33,7 @@ class Situation(t.NamedTuple):
     config: t.Mapping[str, t.Any]
     quarantined: str = ""
     damage: str = ""  # what is wrong with the package where it lies
+    secret: t.Collection[str] = ()  # settings whose values nobody is shown
 
     def facts(self) -> dict[str, t.Any]:
         """For diff and result; nothing in it is secret, and nothing changes by itself."""
@@ -47,7 +48,7 @@ class Situation(t.NamedTuple):
             "root_equivalent_accepted": bool(self.grant and self.grant.root_equivalent_accepted),
             "enabled": self.enabled,
             "priority": self.priority,
-            "config": dict(self.config),
+            "config": settings.shown(self.config, self.secret),
             "quarantined": self.quarantined,
             "damage": self.damage,
         }
@@ -91,12 +92,14 @@ def _manage(session: Session, name: str, parameters: t.Mapping[str, t.Any]) -> d
     change = _CHANGES[state](session, record, now, parameters)
     unsettled = install.unsettled(session.layout, record)
     before, after = now.facts(), change.wanted.facts()
-    changed = before != after
+    different = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    if after and now.config != change.wanted.config and "config" not in different:
+        different.append("config")  # a secret, which looks as before
+    changed = bool(different)
     if not session.check_mode and changed:
         _audited(session, name, record, now, change)
     elif not session.check_mode and unsettled:
         install.settle(session.layout, record)
-    different = [key for key in {**before, **after} if before.get(key) != after.get(key)]
     return {
         "changed": changed,
         "plan": _plan(now, change, different),
@@ -115,13 +118,14 @@ def _situation(session: Session, record: Record) -> Situation:
     chosen = settings.read(session.layout).get(record.name, {})
     grant = grants.read(session.layout, record.name) if record.active else None
     config = chosen.get("config") or {}
-    damage = ""
+    damage, secret = "", frozenset(config)  # until the manifest tells which
     if record.active is not None:
         try:
-            installed.fetch(session.layout, record.name, record.active)
+            secret = settings.secret_names(installed.fetch(session.layout, record.name, record.active)[0].manifest)
         except NexcageError as error:
             damage = error.message
-    return Situation(record.active, grant, chosen.get("enabled", True), chosen.get("priority", installed.PRIORITY), config, record.quarantined, damage)
+    priority = chosen.get("priority", installed.PRIORITY)
+    return Situation(record.active, grant, chosen.get("enabled", True), priority, config, record.quarantined, damage, secret)
 
 
 def _state(situation: Situation) -> str:
@@ -247,6 +251,8 @@ def _configured(session: Session, record: Record, wanted: Situation, found: Pack
         wanted = wanted._replace(priority=values.whole(0, 10000)("priority", parameters["priority"]))
     if parameters.get("config") is not None:
         wanted = wanted._replace(config=settings.checked_config(found.manifest["configuration"], parameters["config"], record.name))
+    wanted = wanted._replace(secret=settings.secret_names(found.manifest))
+    session.secrets.update(str(value) for name, value in wanted.config.items() if name in wanted.secret)
     return Change(wanted, None, found.manifest)
 
 
@@ -358,7 +364,7 @@ def _apply(session: Session, name: str, record: Record, now: Situation, change: 
     grants.settle(layout, name)
     values = {key: getattr(wanted, key) for key in settings.KEYS if getattr(wanted, key) != getattr(now, key)}
     if values:
-        settings.write(layout, name, values)
+        settings.write(layout, name, values, private=any(key in wanted.secret for key in wanted.config))
 
 
 def _plan(now: Situation, change: Change, different: t.Sequence[str]) -> list[dict[str, t.Any]]:
@@ -376,7 +382,8 @@ def _plan(now: Situation, change: Change, different: t.Sequence[str]) -> list[di
             actions.append({"action": "grant", "reason": f"{old or 'nothing'} -> {new or 'nothing'}", "changes": []})
         for key in ("enabled", "priority", "config", "quarantined"):
             if getattr(now, key) != getattr(wanted, key):
-                actions.append({"action": "configure", "reason": f"{key}: {getattr(now, key)!r} -> {getattr(wanted, key)!r}", "changes": []})
+                old, new = now.facts().get(key), wanted.facts()[key]
+                actions.append({"action": "configure", "reason": f"{key}: {old!r} -> {new!r}", "changes": []})
     return actions
 
 

@@ -34,10 +34,11 @@ def run(module: AnsibleModule, action: Action, process: Process | None = None) -
     _settle()
     timeout = float(module.params.get("timeout") or 120)
     warnings: list[str] = []
+    secrets: set[str] = set()
     try:
         layout = _layout(process)
         with Session(layout, module.check_mode, timeout, Worker(process=process) if process else None) as session:
-            warnings = session.warnings
+            warnings, secrets = session.warnings, session.secrets
             result = action(session, module.params)
         if result["changed"] and not module.check_mode:
             from ..broker import compiled
@@ -47,11 +48,19 @@ def run(module: AnsibleModule, action: Action, process: Process | None = None) -
         error = problem if isinstance(problem, NexcageError) else store.failure(problem, "the system refused what this task needs")
         for warning in warnings:
             module.warn(warning)
+        _hide(module, secrets)
         extra = {key: error.details.pop(key) for key in ("changed", "plan", "container", "rc", "stdout", "stderr") if key in error.details}
         module.fail_json(msg=str(error), error=error.as_dict(), **extra)
     for warning in (*warnings, *result.pop("warnings", ())):
         module.warn(warning)
+    _hide(module, secrets)
     module.exit_json(**result)
+
+
+def _hide(module: AnsibleModule, secrets: set[str]) -> None:
+    """Let Ansible mask what a task's ``config`` says of a plugin's secrets: the invocation is part of every result."""
+    if secrets:
+        module.no_log_values.update(secrets)
 
 
 def _layout(process: Process | None) -> Layout:

@@ -20,6 +20,7 @@ from ..model.errors import NexcageError
 FILE = "config.json"
 FILES = (FILE, "nexcage.json")  # the first one that is there counts, alone
 LARGEST = 1 << 20  # bytes; NexCage reads no more either
+MASK = "********"
 KEYS = ("enabled", "priority", "config")
 # accepted because existing configurations have it
 NO_EFFECT = {"bundle_path": "bundles lie in the state folder, one for each container"}
@@ -102,11 +103,17 @@ def changed(current: t.Mapping[str, t.Any], wanted: t.Mapping[str, t.Any]) -> di
     return {key: (current[key], wanted[key]) for key in KEYS if wanted.get(key) is not None and current[key] != wanted[key]}
 
 
-def write(layout: Layout, name: str, values: t.Mapping[str, t.Any]) -> None:
+def write(layout: Layout, name: str, values: t.Mapping[str, t.Any], private: bool = False) -> None:
     """Set some keys of one plugin's entry, atomically.
 
     Operators edit the file by hand too: it is written for readers, a link stays a link, and a file
     that not everybody could read stays so.
+
+    Args:
+        layout: Where the file lies.
+        name: The plugin's full name.
+        values: The keys to set.
+        private: Whether a secret is among them; then nobody but the owner may read the file from now on.
 
     Raises:
         NexcageError: ``E_STATE`` where the file is not what it should be or cannot be written,
@@ -119,7 +126,18 @@ def write(layout: Layout, name: str, values: t.Mapping[str, t.Any]) -> None:
         content.setdefault("plugins", {}).setdefault(name, {}).update(values)
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
         mode = os.stat(path).st_mode & 0o777 if os.path.exists(path) else 0o644
+        mode &= 0o600 if private else 0o777
         store.atomic_write(path, (json.dumps(content, indent=2) + "\n").encode("ascii"), mode)
+
+
+def secret_names(manifest: t.Mapping[str, t.Any]) -> frozenset[str]:
+    """The settings of a plugin whose values nobody is shown."""
+    return frozenset(name for name, entry in (manifest.get("configuration") or {}).items() if entry.get("sensitive"))
+
+
+def shown(config: t.Mapping[str, t.Any], secret: t.Collection[str]) -> dict[str, t.Any]:
+    """A plugin's config for a result."""
+    return {name: MASK if name in secret else value for name, value in config.items()}
 
 
 def checked_config(declared: t.Mapping[str, t.Mapping[str, t.Any]], config: t.Mapping[str, t.Any], plugin: str) -> dict[str, t.Any]:
@@ -132,11 +150,13 @@ def checked_config(declared: t.Mapping[str, t.Mapping[str, t.Any]], config: t.Ma
         entry = declared.get(key)
         if entry is None:
             known = ", ".join(sorted(declared)) or "none"
-            raise NexcageError("E_INVALID", f"{plugin} has no such setting", option=f"config.{key}", value=value, remedy=f"its settings: {known}")
+            # without its value: a secret may stand behind a name that was mistyped
+            raise NexcageError("E_INVALID", f"{plugin} has no such setting", option=f"config.{key}", remedy=f"its settings: {known}")
         kinds = {"string": str, "path": str, "integer": int, "boolean": bool, "number": (int, float)}
         kind = kinds[str(entry["type"])]
         if not isinstance(value, t.cast(type, kind)) or (isinstance(value, bool) and entry["type"] != "boolean"):
-            raise NexcageError("E_INVALID", f"not of type {entry['type']}", option=f"config.{key}", value=value)
+            told = None if entry.get("sensitive") else value
+            raise NexcageError("E_INVALID", f"not of type {entry['type']}", option=f"config.{key}", value=told)
         if entry["type"] == "path" and not str(value).startswith("/"):
             raise NexcageError("E_INVALID", "not an absolute path", option=f"config.{key}", value=value)
     return dict(config)

@@ -85,8 +85,9 @@ def test_reads_alone_where_nothing_may_change(stranger: Stranger, server: web.Se
 
 
 def test_without_a_grant_nothing_is_done(stranger: Stranger, server: web.Server) -> None:
-    installed: t.Any = stranger.plugin.installed
-    installed.granted = frozenset({"container_create"})
+    installed = stranger.plugin.installed
+    assert installed is not None
+    stranger.plugin = stranger.plugin._replace(installed=installed._replace(granted=frozenset({"container_create"})))
     answers = stranger.calls(*READS, *WRITES)
     assert {answer["code"] for answer in answers} == {"E_GRANT"}
     assert server.seen == []

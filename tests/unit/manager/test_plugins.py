@@ -166,6 +166,38 @@ def test_enabled_disabled_priority_config(root: pathlib.Path, author: Author) ->
     assert predicted(root, config={})["plugin"]["config"] == {}
 
 
+def test_secret_settings_are_kept_and_not_shown(root: pathlib.Path, author: Author) -> None:
+    source = author(configuration={"token": {"type": "string", "sensitive": True}, "level": {"type": "integer"}})
+    file = root / "etc/nexcage/config.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("{}")
+    file.chmod(0o644)
+    first = predicted(root, src=source, trust="unsigned", config={"token": "s3cret-token", "level": 3})
+    assert first["plugin"]["config"] == {"token": "********", "level": 3}
+    assert json.loads(file.read_text())["plugins"][NAME]["config"] == {"token": "s3cret-token", "level": 3}
+    assert file.stat().st_mode & 0o777 == 0o600
+    second = predicted(root, config={"token": "another-token", "level": 3})
+    assert (second["changed"], second["diff"]["after"], second["plan"][0]["action"]) == (True, {"config": first["plugin"]["config"]}, "configure")
+    assert json.loads(file.read_text())["plugins"][NAME]["config"]["token"] == "another-token"
+    (told,) = modules.run("nexcage_plugin_info", name=[NAME])["plugins"]
+    wrong = [
+        refused(root, "E_INVALID", said, config=config) for said, config in (("config.token", {"token": 987654321}), ("config.tokn", {"tokn": "s3cret-token"}))
+    ]
+    shown = json.dumps([first, second, told, [entry["error"] for entry in wrong], [entry["msg"] for entry in wrong]])
+    assert "s3cret" not in shown and "another-token" not in shown and "987654321" not in shown
+    (root / "etc/nexcage/plugins/demo-backend-1.0.0.nexcage-plugin").unlink()
+    (told,) = modules.run("nexcage_plugin_info", name=[NAME])["plugins"]
+    assert told["config"] == {"token": "********", "level": "********"}, "nobody can tell which is a secret"
+    assert predicted(root, state="absent")["changed"]
+
+
+def test_a_file_without_a_secret_stays_readable(root: pathlib.Path, author: Author) -> None:
+    predicted(
+        root, src=author(configuration={"token": {"type": "string", "sensitive": True}, "level": {"type": "integer"}}), trust="unsigned", config={"level": 3}
+    )
+    assert (root / "etc/nexcage/config.json").stat().st_mode & 0o777 == 0o644
+
+
 def test_in_quarantine(root: pathlib.Path, author: Author) -> None:
     predicted(root, src=author(), trust="unsigned")
     layout = Layout.for_user(0, {"NEXCAGE_ROOT": str(root)})
