@@ -162,7 +162,7 @@ def test_a_key_that_cannot_sign_is_refused_in_check_mode_too(place: Place, tmp_p
     assert list(place.dest.iterdir()) == []
 
 
-@pytest.mark.parametrize("before", [b"", b"no package", gzip.compress(bytes(1024)), packages.package()])
+@pytest.mark.parametrize("before", [b"", b"no package", gzip.compress(bytes(1024), mtime=1), packages.package()])
 def test_what_lies_there_and_is_no_such_package(place: Place, before: bytes) -> None:
     place.file.write_bytes(before)
     result = place.make()
