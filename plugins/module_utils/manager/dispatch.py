@@ -239,15 +239,16 @@ class Session:
 
     def _locked(self, plugin: registry.Plugin, sources: t.Mapping[str, str], limits: Limits) -> Worker:
         """A worker of the tier that its plugin needs; a built-in one is trusted as much as this file."""
-        spare, self._spare = self._spare, None
         tier = TIER_BUILT_IN
         built_in = plugin.name in registry.BUILT_IN
         if built_in:
             limits = limits._replace(frame=FRAME_BUILT_IN)
-        if not built_in or self.rules() is not None:
+        rules = self.rules()
+        spare, self._spare = self._spare, None
+        if not built_in or rules is not None:
             from . import workers
 
-            tier = workers.required(self.layout, "builtin" if built_in else "third_party")
+            tier = workers.required(rules, "builtin" if built_in else "third_party")
             if not built_in or tier == TIERS[-1]:
                 return workers.start(sources, limits, tier, spare)
         worker = spare or Worker()

@@ -7,7 +7,6 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ..model.config import Layout
 from ..worker import strong
 from ..worker.sandbox import PRELOADABLE, Limits
 from ..worker.spawn import Worker
@@ -16,17 +15,13 @@ from . import policy
 HIDDEN = {"_strptime": "strptime"}  # imported behind the plugin's back, by this name
 
 
-def required(layout: Layout, kind: str) -> str:
+def required(rules: policy.Policy | None, kind: str) -> str:
     """The tier that a plugin needs: "process", "standard" or "strong".
 
     Args:
-        layout: Where the policy lies.
+        rules: Those of this host, ``None`` where it has none.
         kind: "builtin" or "third_party".
-
-    Raises:
-        NexcageError: As :func:`policy.load`.
     """
-    rules = policy.load(layout)
     return policy.FLOORS[kind] if rules is None else rules.minimum_tier(kind)
 
 

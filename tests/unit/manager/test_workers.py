@@ -10,7 +10,7 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.nexcage.backends.plugins.module_utils.manager import dispatch, registry, workers
+from ansible_collections.nexcage.backends.plugins.module_utils.manager import dispatch, policy, registry, workers
 from ansible_collections.nexcage.backends.plugins.module_utils.model.config import Layout
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 from ansible_collections.nexcage.backends.plugins.module_utils.worker import strong
@@ -116,9 +116,9 @@ def test_a_policy_raises_what_is_needed(kind: str, layout: Layout, monkeypatch: 
 
 
 def test_without_a_policy_the_defaults_hold(layout: Layout) -> None:
-    assert [workers.required(layout, kind) for kind in ("builtin", "third_party")] == ["process", "standard"]
+    assert [workers.required(policy.load(layout), kind) for kind in ("builtin", "third_party")] == ["process", "standard"]
     minimum(layout, builtin="standard", third_party="strong")
-    assert [workers.required(layout, kind) for kind in ("builtin", "third_party")] == ["standard", "strong"]
+    assert [workers.required(policy.load(layout), kind) for kind in ("builtin", "third_party")] == ["standard", "strong"]
 
 
 @pytest.mark.requires("root", "linux")
