@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import errno
 import json
 import os
@@ -225,14 +226,7 @@ def test_a_file_that_goes_while_a_folder_is_listed(place: Place, monkeypatch: py
         def stat(self, follow_symlinks: bool) -> None:
             raise FileNotFoundError
 
-    class Entries(list):  # type: ignore[type-arg]
-        def __enter__(self) -> Entries:
-            return self
-
-        def __exit__(self, *_details: object) -> None:
-            pass
-
-    monkeypatch.setattr(filesystem.os, "scandir", lambda folder: Entries([Entry()]))
+    monkeypatch.setattr(filesystem.os, "scandir", lambda folder: contextlib.nullcontext([Entry()]))
     assert place.call("fs.list") == []
 
 

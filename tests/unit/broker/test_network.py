@@ -59,8 +59,8 @@ def changed(**values: t.Any) -> dict[str, t.Any]:
 class Client:
     """A plugin's requests, as the gate passes them on."""
 
-    def __init__(self, port: int, host: str = "127.0.0.1", document: dict[str, t.Any] = DOCUMENT, seconds: float = 20.0, **config: t.Any) -> None:
-        manifest = check_manifest(document)
+    def __init__(self, port: int, host: str = "127.0.0.1", document: t.Any = None, seconds: float = 20.0, **config: t.Any) -> None:
+        manifest = check_manifest(document or DOCUMENT)
         self.config = {"api_host": host, "api_port": port, **config}
         secrets = secret.Secrets(manifest, self.config)
         budget = network.Budget(manifest["resource_requirements"]["max_network_connections"])
