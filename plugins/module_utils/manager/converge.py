@@ -88,7 +88,7 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
     owner = observe.owner(session.layout, task.name)
     known = registry.holding(owner, session.layout, task.name) if owner else None
     plugin = backends.choose(session, task.parameters["backend"], owner, task.name)
-    options.check_supported(task.parameters, plugin.backend)
+    options.check_supported(task.parameters, plugin.kind)
     holder = known or plugin
     found = observe.one(session, holder, task.name)
     host_key = b"" if task.state == "absent" else key.host_key(session.layout, make=not session.check_mode)  # a damaged one hinders no removal

@@ -116,7 +116,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("volumes", "list", elements="str", aliases=("volume",)),
     Option("tmpfs", "list", elements="str"),
     # how the task behaves
-    Option("backend", "str", choices=("auto", "crun", "runc"), default="auto"),
+    Option("backend", "str", default="auto"),
     Option("state", "str", choices=STATES, default="started"),
     Option("pull", "str", choices=("missing", "always", "never"), default="missing"),
     Option("validate_certs", "bool", default=True),
