@@ -64,11 +64,13 @@ def signers(content: bytes, path: str, namespace: str) -> list[Signer]:
     """The lines of an ``allowed_signers`` file.
 
     Raises:
-        NexcageError: ``E_TRUST``, the first of :func:`lint`.
+        NexcageError: ``E_TRUST``, the first of :func:`lint`, with the others in its details.
     """
     found, problems = _lines(content, path, namespace)
     if problems:
-        raise problems[0]
+        first, *others = problems
+        first.details.update({"more": [str(other) for other in others]} if others else {})
+        raise first
     return found
 
 

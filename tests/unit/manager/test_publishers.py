@@ -91,6 +91,11 @@ def test_wrong_lines_are_named_with_a_remedy(line: str, problem: str) -> None:
 def test_lint_finds_everything() -> None:
     text = f"* {SPACE} {KEY}\na@b {KEY}\na@b {SPACE} {KEY}\nnonsense\n".encode()
     assert [error.details["line"] for error in publishers.lint(text, PATH, "nexcage-plugin")] == [1, 2, 4]
+    with pytest.raises(NexcageError) as caught:
+        publishers.signers(text, PATH, "nexcage-plugin")
+    assert [", line 1: " in caught.value.message, *(f", line {line}: " in caught.value.details["more"][place] for place, line in enumerate((2, 4)))] == [
+        True
+    ] * 3
     assert publishers.lint(f"a@b {SPACE} {KEY}\n".encode(), PATH, "nexcage-plugin") == []
     assert publishers.lint(f"a@b {SPACE} {KEY}\n".encode(), PATH, "nexcage-index") != []
 
