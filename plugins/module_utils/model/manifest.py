@@ -230,10 +230,11 @@ def _network(values: dict[str, t.Any]) -> None:
         where = f"network[{index}]"
         for text in (*network["hosts"], str(network["port"])):
             for name in re.findall(PLACEHOLDER, text):
-                if name not in settings:
-                    raise refuse(where, text, f"there is no setting {name} under configuration")
-        if "ca_file" in network and settings.get(network["ca_file"], {}).get("type") != "path":
-            raise refuse(f"{where}.ca_file", network["ca_file"], "not a setting of type path under configuration")
+                if settings.get(name, {"sensitive": True})["sensitive"]:
+                    raise refuse(where, text, f"there is no setting {name} under configuration, or it is sensitive: a host's name is no secret")
+        authorities = settings.get(network.get("ca_file"), {"type": "none", "sensitive": False})
+        if "ca_file" in network and (authorities["type"] != "path" or authorities["sensitive"]):
+            raise refuse(f"{where}.ca_file", network["ca_file"], "not a setting of type path under configuration that is not sensitive")
         for number, request in enumerate(network["requests"]):
             _template(f"{where}.requests[{number}]", request["path"], request["parameters"])
     _secrets(values)
