@@ -254,13 +254,13 @@ def test_53_all_of_a_confined_worker_ends_together(victim: int, params: dict[str
     worker = start_locked("strong")
     processes = [worker.pid, *confined.descendants(worker.pid)]
     os.kill(processes[victim], signal.SIGKILL)
-    with pytest.raises(NexcageError) as caught:
-        worker.request("exec", {**params, "probe": 39}, refuse)
-    assert caught.value.code == "E_CRASH"
     end = time.monotonic() + 2.0
     while not all(ended(process) for process in processes) and time.monotonic() < end:
         time.sleep(0.01)
     assert [process for process in processes if not ended(process)] == []
+    with pytest.raises(NexcageError) as caught:
+        worker.request("exec", {**params, "probe": 39}, refuse)
+    assert caught.value.code == "E_CRASH"
 
 
 # What a hostile plugin reaches where the filter has a hole, and namespaces are what is left.
