@@ -181,7 +181,7 @@ bench: setup
 
 fuzz: export NEXCAGE_FUZZ ?= 50
 fuzz: $(VENV)/.stamp-dev
-	@env --unset=CI $(IN) $(PYTEST) -k fuzz tests/unit tests/adversarial
+	@env --unset=CI $(IN) $(PYTEST) --numprocesses=2 -o faulthandler_timeout=0 -m fuzz tests/unit tests/adversarial
 
 docs: $(VENV)/.stamp-dev
 	@mkdir -p build/docs

@@ -27,7 +27,7 @@ from ansible_collections.nexcage.backends.tests.support.worker import LOADED, RE
 from hypothesis import given
 from hypothesis import strategies as st
 
-LIMITS = Limits(timeout=0.1, calls=5, logs=5, frame=4096)
+LIMITS = Limits(timeout=0.05, calls=5, logs=5, frame=4096)
 CODES = {"E_SANDBOX", "E_PROTOCOL", "E_LIMIT", "E_TIMEOUT", "E_CRASH", "E_PLUGIN", "E_INVALID", "E_NOT_FOUND", "E_EXISTS", "E_UNSUPPORTED", "E_RUNTIME"}
 REFUSALS = {"E_CAPABILITY", "E_INTERNAL"}  # of the handler here, which come back where the plugin lets them pass
 SERVES_ON = {"E_PLUGIN", "E_LIMIT", *REFUSALS, "E_INVALID", "E_NOT_FOUND", "E_EXISTS", "E_UNSUPPORTED", "E_RUNTIME"}
@@ -148,7 +148,7 @@ def converse(answers: t.Sequence[t.Sequence[bytes]]) -> None:
     worker = Worker(LIMITS, process=t.cast(Process, process))
     begin = time.monotonic()
     try:
-        worker.start(patience=0.1)
+        worker.start(patience=0.05)
         worker.load("hostile", {"plugin.py": ""})
         assert all(isinstance(operation, str) for operation in worker.operations)
         for _request in range(2):
@@ -222,7 +222,7 @@ def test_fuzz_right_frames_out_of_turn_and_cut_anywhere(frames: list[dict[str, t
 def test_the_conversation_reaches_its_end() -> None:
     """What the fuzzers above would find at once if nothing got through."""
     process = Hasty([[wire(READY)], [wire(LOADED)], [wire(LOG), wire(CALL)], [wire(RESULT)]])
-    with Worker(LIMITS, process=t.cast(Process, process)) as worker:
+    with Worker(Limits(), process=t.cast(Process, process)) as worker:
         worker.start()
         worker.load("hostile", {})
         assert worker.request("list", {}, handler) == 1
@@ -299,8 +299,8 @@ def test_fuzz_a_real_worker(tier: str) -> None:
         made += 1
         limits = Limits(memory=128 << 20, timeout=0.5, frame=4096)
         with strong.start(limits, tier) if tier == "strong" else Worker(limits) as worker:
-            worker.load("hostile", {"plugin.py": PLUGIN})
             try:
+                worker.load("hostile", {"plugin.py": PLUGIN})
                 worker.request("list", {"data": list(data), "dies": dies}, handler)
             except NexcageError as error:
                 assert error.code in CODES | REFUSALS

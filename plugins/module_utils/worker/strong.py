@@ -20,13 +20,13 @@ import sys
 import typing as t
 
 from ..model.errors import NexcageError
-from .inside import HOST_NAME
 from .launch import Process
 from .sandbox import TIERS, Limits, clean, identity
 from .spawn import START, Worker
 
 FOLDERS = ("/usr/local/bin", "/usr/bin", "/bin")
 SYSTEM = "/usr"
+HOST_NAME = "nexcage-worker"  # as inside.HOST_NAME, which is not imported here: it would bring ctypes along
 PATIENCE = 15.0  # seconds for bubblewrap and the worker to be ready; they take 0.02
 FAREWELL = 1.0  # seconds in which bubblewrap notices that nobody is left inside
 # Root keeps every capability in bubblewrap unless it is told otherwise (containers/bubblewrap#287). All these are known to 0.4.

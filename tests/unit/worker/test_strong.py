@@ -20,7 +20,7 @@ import typing as t
 
 import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
-from ansible_collections.nexcage.backends.plugins.module_utils.worker import strong
+from ansible_collections.nexcage.backends.plugins.module_utils.worker import inside, strong
 from ansible_collections.nexcage.backends.plugins.module_utils.worker.sandbox import NAMESPACES, Limits
 from ansible_collections.nexcage.backends.plugins.module_utils.worker.spawn import Worker
 from ansible_collections.nexcage.backends.tests.support import confined
@@ -139,6 +139,10 @@ def test_what_is_not_proven_is_not_strong(script: str, layer: str, reason: str, 
 def test_the_stand_in_itself_changes_nothing(stand_in: t.Callable[[str], None]) -> None:
     stand_in(without("--no-such-option"))
     strong.start(Limits(memory=128 << 20), "strong").close()
+
+
+def test_both_sides_mean_the_same_name() -> None:
+    assert strong.HOST_NAME == inside.HOST_NAME
 
 
 @as_root
