@@ -210,7 +210,7 @@ SAMPLES: dict[str, Sample] = {
     "mounts": Sample(_typed("here"), _typed("there", read_only=True, options=["noexec"]), _process(_mounted), (("here", False, False), ("there", True, True))),
     "memory": Sample("32m", "1.5g", _process(_memory), (32 * MIB, 1536 * MIB)),
     "memory_swap": Sample("64m", "-1", _process(_swap), (64 * MIB, -1), {"memory": "32m"}),
-    "cpus": Sample(1.25, "-1", _process(_cpus), (1.25, -1)),
+    "cpus": Sample(0.75, "-1", _process(_cpus), (0.75, -1)),
     "cpu_shares": Sample(512, 2048, _process(_shares), (True, False)),
     "cpuset_cpus": Sample("0", "1,0", _process(lambda process: process.status("Cpus_allowed_list")), (["0"], ["0-1"])),
     "cpuset_mems": Sample("0", "0", _process(lambda process: process.status("Mems_allowed_list")), (["0"], ["0"])),

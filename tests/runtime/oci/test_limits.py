@@ -23,7 +23,7 @@ STEPS: list[dict[str, t.Any]] = [
     {"memory": 50 * MIB + 1},
     {"cpus": 50000, "cpu_shares": 512, "pids_limit": 100, "cpuset_cpus": "0", "cpuset_mems": "0"},
     {"cpus": -1, "pids_limit": -1, "cpu_shares": 1024},
-    {"cpus": 150000, "pids_limit": 50},
+    {"cpus": 75000, "pids_limit": 50},
     {"memory": -1, "memory_swap": -1},
 ]
 
