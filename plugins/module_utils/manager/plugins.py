@@ -35,6 +35,11 @@ class Situation(t.NamedTuple):
     damage: str = ""  # what is wrong with the package where it lies
     secret: t.Collection[str] = ()  # settings whose values nobody is shown
 
+    def instead(self, release: Release) -> Situation:
+        """The same with another package: what the one before it did is no reason to keep it in quarantine."""
+        same = self.release is not None and self.release.digest == release.digest
+        return self._replace(release=release, damage="", quarantined=self.quarantined if same else "")
+
     def facts(self) -> dict[str, t.Any]:
         """For diff and result; nothing in it is secret, and nothing changes by itself."""
         if self.release is None:
@@ -168,7 +173,7 @@ def _candidate(session: Session, record: Record, now: Situation, found: Package,
     if record.active is None:
         _refuse_more(session)
     _refuse_host(session, record.name, found.manifest)
-    change = _configured(session, record, now._replace(release=release, grant=_grant(now, found, parameters), damage=""), found, parameters)
+    change = _configured(session, record, now.instead(release)._replace(grant=_grant(now, found, parameters)), found, parameters)
     return change._replace(data=data)
 
 
@@ -308,7 +313,7 @@ def _rolled_back(session: Session, record: Record, now: Situation, parameters: t
     found, data = installed.fetch(session.layout, record.name, previous)
     installed.judge(session.layout, found, previous)
     _refuse_host(session, record.name, found.manifest)
-    wanted = now._replace(release=previous, grant=_grant(now, found, parameters), damage="")
+    wanted = now.instead(previous)._replace(grant=_grant(now, found, parameters))
     return Change(wanted, data, found.manifest, f"{record.active.version} -> {previous.version}")
 
 
@@ -358,8 +363,7 @@ def _apply(session: Session, name: str, record: Record, now: Situation, change: 
     if change.data is not None and (wanted.release != now.release or now.damage):
         record = install.activate(layout, name, wanted.release, change.data)
     if record.quarantined != wanted.quarantined:
-        record = record._replace(quarantined=wanted.quarantined)
-        records.write(layout, record)
+        records.write(layout, record := record._replace(quarantined=wanted.quarantined))
     install.settle(layout, record)
     grants.settle(layout, name)
     values = {key: getattr(wanted, key) for key in settings.KEYS if getattr(wanted, key) != getattr(now, key)}

@@ -209,6 +209,20 @@ def test_in_quarantine(root: pathlib.Path, author: Author) -> None:
     assert predicted(root, state="enabled")["plugin"]["state"] == "loaded"
 
 
+def test_another_package_is_not_in_quarantine_for_what_this_one_did(root: pathlib.Path, author: Author) -> None:
+    source = author()
+    predicted(root, src=source, trust="unsigned")
+    layout = Layout.for_user(0, {"NEXCAGE_ROOT": str(root)})
+    for parameters in ({"src": author("1.0.1"), "trust": "unsigned"}, {"state": "rolled_back"}):
+        record = records.read(layout, NAME)
+        assert record is not None
+        records.write(layout, record._replace(quarantined="it crashed 5 times"))
+        assert ask(state="present")["plugin"]["state"] == "error_state"
+        first, second = ask(check=True, **parameters), ask(**parameters)
+        assert (first["plan"], first["plugin"]) == (second["plan"], second["plugin"])
+        assert second["plugin"]["state"] == "loaded" and ask(state="present")["changed"] is False
+
+
 @pytest.mark.parametrize(
     ("code", "said", "fields", "parameters"),
     [
