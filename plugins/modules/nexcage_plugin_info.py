@@ -14,15 +14,42 @@ version_added: 0.1.0
 description:
   - Lists the backend plugins of a host, the preferred one first.
   - Each enabled plugin is asked for its health, which needs its programs but no privilege.
+  - >-
+    The health of an installed plugin also covers what its manifest asks of the host, and how its operations ended of late.
+    One that failed in the last hour makes it V(degraded).
+  - >-
+    An installed plugin with five operations within ten minutes that crash, hang, break the protocol or go over a limit is put in
+    quarantine and refused. After 15 minutes one operation is let through, and ends the quarantine if it succeeds. Asking for the
+    health is such an operation. O(nexcage.backends.nexcage_plugin#module:state=enabled) ends the quarantine at once.
 author:
   - NexCage contributors (@cageforge)
 extends_documentation_fragment:
   - nexcage.backends.attributes.info
+attributes:
+  check_mode:
+    description: Can run in check mode. It never changes anything but the file that O(metrics_file) names, and not even that in check mode.
+    support: full
 options:
   name:
     description: Only these plugins, such as V(crun-backend). The short form V(crun) works too.
     type: list
     elements: str
+  verify:
+    description:
+      - >-
+        Look at everything again that lies on disk of installed plugins. That is the package and its digest, its trust by today's trust
+        files, the grant against what the plugin asks for, the record, the package to roll back to, and who can write to any of it.
+      - What is found stands in RV(plugins[].verification), and does not fail the task.
+    type: bool
+    default: false
+  metrics_file:
+    description:
+      - >-
+        Write the figures of all plugins listed to this file, in the text format of Prometheus, for the textfile collector of its node
+        exporter. An absolute path that ends in C(.prom), in a folder that exists.
+      - It is replaced as a whole each time, and the task counts as unchanged. Nothing is written in check mode.
+      - Names of containers are never in it.
+    type: path
 seealso:
   - module: nexcage.backends.nexcage_plugin
 """
@@ -36,6 +63,16 @@ EXAMPLES = r"""
 - name: Refuse to go on without a healthy crun
   ansible.builtin.assert:
     that: (backends.plugins | selectattr('backend', 'eq', 'crun') | first).health.status == 'healthy'
+
+- name: See whether anything was changed behind our back
+  nexcage.backends.nexcage_plugin_info:
+    verify: true
+  register: verified
+  failed_when: verified.plugins | rejectattr('verification.ok') | length > 0
+
+- name: Write figures for Prometheus
+  nexcage.backends.nexcage_plugin_info:
+    metrics_file: /var/lib/prometheus/node-exporter/nexcage.prom
 """
 
 RETURN = r"""
@@ -84,6 +121,42 @@ plugins:
     health:
       description: C(status) is V(healthy), V(degraded), V(unhealthy) or V(unknown), C(problems) says why.
       type: dict
+    quarantined:
+      description: Why an installed plugin may not be used for now, and since when. Empty where it may.
+      type: str
+    statistics:
+      description: >-
+        How the operations of an installed plugin went since it first came to this host. Those that only read and succeed are not counted.
+        Nothing of a built-in plugin.
+      type: dict
+      contains:
+        executions:
+          description: How many operations were counted.
+          type: int
+        failures:
+          description: How many of them failed, for whatever reason.
+          type: int
+        faults:
+          description: How many crashed, hung, broke the protocol or went over a limit.
+          type: int
+        denied_calls:
+          description: How many calls of the plugin the broker refused.
+          type: int
+        last_success:
+          description: When one of them last succeeded.
+          type: str
+          sample: "2026-11-23T00:30:00Z"
+        last:
+          description: >-
+            The last one with C(time), C(operation), C(outcome), C(code) and C(milliseconds). The outcome is V(ok), V(error) where host or
+            task are to blame, V(defect) where the plugin is, and V(fault) where its worker was lost.
+          type: dict
+    verification:
+      description: >-
+        Whether everything on disk is as it should be (C(ok)), what was looked at (C(checks)), and what is wrong (C(problems), each with
+        C(check), C(code), C(message) and C(remedy)). A built-in plugin comes with the collection, and has nothing to look at.
+      returned: with O(verify=true)
+      type: dict
     sandbox:
       description: Tier and layers of the worker that was asked. Empty if the plugin is disabled.
       type: dict
@@ -107,7 +180,11 @@ def main() -> None:
     from ansible_collections.nexcage.backends.plugins.module_utils.manager.run import run
 
     module = AnsibleModule(
-        argument_spec={"name": {"type": "list", "elements": "str"}},
+        argument_spec={
+            "name": {"type": "list", "elements": "str"},
+            "verify": {"type": "bool", "default": False},
+            "metrics_file": {"type": "path"},
+        },
         supports_check_mode=True,
     )
     run(module, plugins)

@@ -37,7 +37,7 @@ ORDER = (
     ("nexcage_container", 2),
     ("nexcage_container_exec", 2),
     ("nexcage_container_info", 3),
-    ("nexcage_plugin_info", 2),
+    ("nexcage_plugin_info", 4),
     ("nexcage_container", 3),
     ("nexcage_plugin", 2),
 )
@@ -57,6 +57,8 @@ CHANGES = {
     "Never use crun on this host": True,
     "See which backends this host has": False,
     "Refuse to go on without a healthy crun": False,
+    "See whether anything was changed behind our back": False,
+    "Write figures for Prometheus": False,
 }
 
 
@@ -96,6 +98,7 @@ def test_every_example_runs(host: Host, home: pathlib.Path, repository: pathlib.
             "oci:/srv/images/web:latest": web,
             "docker://registry.example.com/tools/job:1.2": registry.push(job, "tools/job:1.2"),
             "/srv/www": str(pages),
+            "/var/lib/prometheus/node-exporter": str(host.files),
             "8080": str(free_port()),
         }
         elsewhere = (*NEED_A_PACKAGE, *NEED_AN_INDEX)
@@ -113,6 +116,7 @@ def test_every_example_runs(host: Host, home: pathlib.Path, repository: pathlib.
     assert outcome.of("Ask for the version")["stdout"].startswith("Linux")
     assert [entry["name"] for entry in outcome.of("Look for one container")["containers"]] == ["web"]
     assert "sesame" not in outcome.text
+    assert 'nexcage_plugin_info{plugin="crun-backend"' in (host.files / "nexcage.prom").read_text()
     (pathlib.Path(host.layout.configuration) / "config.json").unlink()  # crun is of use again
 
 

@@ -29,36 +29,57 @@ def containers(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str,
 
 
 def plugins(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """All plugins or those named, with manifest, settings, health and tier."""
-    names = parameters.get("name")
+    """All plugins or those named, with manifest, settings, health and tier; verified and written as figures where asked for."""
+    from . import breaker, metrics, verify
+
+    names, path = parameters.get("name"), parameters.get("metrics_file")
+    if path is not None:
+        metrics.check(session.layout, path)
     chosen = registry.all_plugins(session.layout) if names is None else [registry.named(name, session.layout) for name in names]
-    return {"changed": False, "plugins": [_plugin(session, plugin) for plugin in chosen]}
+    found = [_plugin(session, plugin) for plugin in chosen]
+    if parameters.get("verify"):
+        for plugin in found:
+            plugin["verification"] = verify.plugin(session.layout, plugin["name"])
+    if path is not None and not session.check_mode:
+        books = {plugin.name: breaker.read(session.layout, plugin.name) for plugin in chosen if plugin.name not in registry.BUILT_IN}
+        metrics.write(path, metrics.render(found, books))
+    return {"changed": False, "plugins": found}
 
 
 def _plugin(session: Session, plugin: registry.Plugin) -> dict[str, t.Any]:
-    health: dict[str, t.Any] = {"status": "unknown", "problems": ["the plugin is disabled"]}
-    if plugin.problem is not None:
-        health = {"status": "unhealthy", "problems": [str(plugin.problem)]}
-    elif plugin.enabled:
-        try:
-            health = session.operate(plugin, "health", {})
-        except NexcageError as error:
-            health = {"status": "unhealthy", "problems": [str(error)]}
+    from . import health
+
+    built_in = plugin.name in registry.BUILT_IN
+    status = health.check(session, plugin)  # first: it may begin a quarantine or end one
+    quarantined = "" if built_in else _quarantined(session, plugin.name)
     return {
         "name": plugin.name,
         "backend": plugin.backend,
         "version": plugin.manifest.get("version"),
-        "state": "error_state" if plugin.problem else "loaded" if plugin.enabled else "disabled",
+        "state": "error_state" if plugin.problem or quarantined else "loaded" if plugin.enabled else "disabled",
         "enabled": plugin.enabled,
         "priority": plugin.priority,
         "config": settings.shown(plugin.config, plugin.config if plugin.problem else settings.secret_names(plugin.manifest)),
         "trust": plugin.trust,
         "digest": plugin.installed.release.digest if plugin.installed else None,
         "grant": sorted(plugin.installed.granted) if plugin.installed else [],
-        "health": health,
+        "health": status,
+        "quarantined": quarantined,
+        "statistics": None if built_in else health.statistics(session.layout, plugin.name),
         "sandbox": session.sandbox_of(plugin),
         "manifest": plugin.installed.package.manifest.as_dict() if plugin.installed else dict(plugin.manifest),
     }
+
+
+def _quarantined(session: Session, name: str) -> str:
+    """Why an installed plugin may not be used for now, empty where it may."""
+    from . import records
+
+    try:
+        record = records.read(session.layout, name)
+    except NexcageError:  # its health says what is wrong with the record
+        return ""
+    return "" if record is None else record.quarantined
 
 
 def configure(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

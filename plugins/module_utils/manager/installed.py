@@ -60,7 +60,11 @@ def names(layout: Layout) -> list[str]:
     """The plugins that are installed, sorted."""
     found = []
     for name in records.names(layout):
-        record = records.read(layout, name)
+        try:
+            record = records.read(layout, name)
+        except NexcageError:  # of this one alone: whoever uses it is told what is wrong
+            found.append(name)
+            continue
         if record is not None and record.active is not None:
             found.append(name)
     return found
