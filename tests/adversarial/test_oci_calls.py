@@ -26,6 +26,7 @@ from ansible_collections.nexcage.backends.plugins.module_utils.model.effects imp
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 from ansible_collections.nexcage.backends.plugins.module_utils.worker.spawn import Worker
 from ansible_collections.nexcage.backends.tests.support.containers import Yard
+from ansible_collections.nexcage.backends.tests.support.host import lives
 
 pytestmark = pytest.mark.requires("linux", "root", "crun", "runc", "conmon", "busybox")
 
@@ -273,6 +274,23 @@ def test_a_container_changes_hands_only_where_the_task_says_so(attack: Attack) -
     attack.order(handlers.Order(take_over=True))
     attack.call("oci.replace", name="web", image=digest)
     assert other.listing() == [] and attack.yard.one()["status"] == "created"
+
+
+def test_a_damaged_container_changes_hands_only_where_the_task_says_so(attack: Attack) -> None:
+    """Nobody can read whose it is, but its runtime still knows it."""
+    other = attack.yard.engine_for("runc")
+    other.create("web", ContainerSpec({"image": "x"}), {}, attack.yard.image)
+    other.start("web")
+    (held,) = other.listing()
+    pathlib.Path(held["backend_details"]["bundle"], "record.json").write_text("{")
+    for call in ("oci.check", "oci.create"):
+        error = attack.refused(call, "E_OWNER", name="web", image=attack.yard.image["digest"])
+        assert "runc-backend" in error.message
+    assert lives(held["pid"])
+    attack.order(handlers.Order(take_over=True))
+    attack.call("oci.check", name="web", image=attack.yard.image["digest"])
+    attack.create()
+    assert not lives(held["pid"]) and attack.yard.status() == "created"
 
 
 def test_case_76_operation_that_is_not_declared(attack: Attack) -> None:

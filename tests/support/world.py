@@ -94,6 +94,9 @@ class Engine:
         self._call("features")
         return {"path": "/usr/bin/" + self.runtime, "version": self.world.versions[self.runtime], "problems": []}
 
+    def refuse_taking(self, name: str) -> None:
+        """No container of this world is damaged."""
+
     def check(self, spec: ContainerSpec, image: t.Any) -> None:
         self._call("check")
 
@@ -105,7 +108,7 @@ class Engine:
         self._call("logs")
         return [{"time": "", "stream": "stdout", "text": "x"}]
 
-    def create(self, name: str, spec: ContainerSpec, secrets: t.Any, image: t.Any) -> dict[str, str]:
+    def create(self, name: str, spec: ContainerSpec, secrets: t.Any, image: t.Any, take_over: bool = False) -> dict[str, str]:
         self._call("create")
         self.world.containers[name] = {
             "id": IDENTIFIER,

@@ -212,12 +212,15 @@ def _image(bench: Workbench, order: Order, digest: str | None) -> dict[str, t.An
 
 def _check(bench: Workbench, arguments: Arguments) -> None:
     order = bench.order(arguments["name"])
+    if not order.take_over:
+        bench.engine.refuse_taking(arguments["name"])
     bench.engine.check(order.spec, _image(bench, order, arguments["image"]))
 
 
 def _create(bench: Workbench, arguments: Arguments) -> t.Any:
     order = bench.order(arguments["name"])
-    return bench.engine.create(arguments["name"], order.spec, dict(order.secrets), _image(bench, order, arguments["image"]))
+    image = _image(bench, order, arguments["image"])
+    return bench.engine.create(arguments["name"], order.spec, dict(order.secrets), image, take_over=order.take_over)
 
 
 def _exec(bench: Workbench, name: str) -> dict[str, t.Any]:

@@ -55,6 +55,12 @@ class OciEngine:
 
         inspection.refuse_impossible(self.places, spec, image)
 
+    def refuse_taking(self, name: str) -> None:
+        """Refuse a damaged container that another backend's runtime still knows; changes nothing."""
+        from . import removal
+
+        removal.refuse_taking(self.places, name)
+
     def exists(self, name: str, path: str) -> bool:
         """Whether a path exists in a running container."""
         from . import inspection
@@ -63,11 +69,18 @@ class OciEngine:
 
     # writes
 
-    def create(self, name: str, spec: ContainerSpec, secrets: t.Mapping[str, str], image: t.Mapping[str, t.Any] | None) -> dict[str, str]:
-        """Make a container, created and not started; ``{"id": …}``."""
+    def create(
+        self,
+        name: str,
+        spec: ContainerSpec,
+        secrets: t.Mapping[str, str],
+        image: t.Mapping[str, t.Any] | None,
+        take_over: bool = False,
+    ) -> dict[str, str]:
+        """Make a container, created and not started; ``{"id": …}``. ``take_over`` also in the place of another backend's damaged one."""
         from . import lifecycle, staging
 
-        return lifecycle.create(self.places, self.runtime, staging.Request(name, spec, secrets, image))
+        return lifecycle.create(self.places, self.runtime, staging.Request(name, spec, secrets, image), take_over)
 
     def replace(
         self,

@@ -55,17 +55,25 @@ def _refuse_foreign(places: records.Places, container: records.Container) -> Non
         raise NexcageError("E_OWNER", f"this container belongs to {owner}", option="name", value=container.name)
 
 
-def create(places: records.Places, tool: Runtime, request: staging.Request) -> dict[str, str]:
+def create(places: records.Places, tool: Runtime, request: staging.Request, take_over: bool = False) -> dict[str, str]:
     """Make a new container, created and not started.
+
+    Args:
+        places: The backend's folders.
+        tool: The backend's runtime.
+        request: What to make.
+        take_over: Whether a damaged one of another backend may make room for it.
 
     Returns:
         ``{"id": …}``
 
     Raises:
-        NexcageError: ``E_EXISTS``, and all that making it can refuse; nothing is left then.
+        NexcageError: ``E_EXISTS``, ``E_OWNER``, and all that making it can refuse; nothing is left then.
     """
     with locked(places, request.name, "create"):
         store.checkpoint("create:locked")
+        if not take_over:
+            removal.refuse_taking(places, request.name)
         current = removal.heal(places, request.name)
         if current is not None:
             owner = current.record["backend"]

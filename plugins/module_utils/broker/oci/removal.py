@@ -162,6 +162,26 @@ def heal(places: records.Places, name: str) -> records.Container | None:
     return current
 
 
+def refuse_taking(places: records.Places, name: str) -> None:
+    """Refuse to make anew what another backend's runtime still knows, where nobody can read the record.
+
+    Raises:
+        NexcageError: ``E_OWNER``.
+    """
+    identifier = records.current_id(places, name)
+    if identifier is None or records.read(places, name, identifier) is not None:
+        return
+    owner = _unrecorded(places, name, identifier).record["backend"]
+    if owner != places.backend:
+        raise NexcageError(
+            "E_OWNER",
+            f"the record of {name} is damaged, and it is a container of {owner}",
+            option="name",
+            value=name,
+            remedy=f"set backend: {owner.removesuffix('-backend')} to make it anew there, or replace_backend: true to move it",
+        )
+
+
 def _unrecorded(places: records.Places, name: str, identifier: str) -> records.Container:
     """A generation without a readable record: what it would have been with the usual values."""
     backend = places.backend
