@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What all workers of one run may use together: ``memory_limit_mb`` and ``cpu_limit_percent`` of ``plugin_manager``.
 
-A worker gets what its plugin asks for, and at most the whole. The sum over those that run has to fit: idle ones are
-ended for a further one, as there is nothing in them to save, and one that does not fit beside the busy ones is refused.
+A worker gets what its plugin asks for, and at most the whole. The sum has to fit: of the memory over all that run, of
+the processor over those at work, for an idle one only waits. Idle ones are ended for a further one, as there is nothing
+in them to save; one that does not fit beside those at work is refused.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ LEAST = 64  # MiB that an interpreter needs
 
 
 class _Kind(t.NamedTuple):
-    """One thing that is shared: key in a manifest and its default, key of the limit and its default, unit, least share."""
+    """One thing that is shared: key in a manifest, its default; key of the limit, its default; unit; least share; whether idle ones have it."""
 
     wanted: str
     usual: int
@@ -28,11 +29,12 @@ class _Kind(t.NamedTuple):
     default: int
     unit: str
     least: int
+    idle: bool
 
 
 KINDS = (
-    _Kind("max_memory_mb", LEAST, "memory_limit_mb", 512, "MiB", LEAST),
-    _Kind("max_cpu_percent", 5, "cpu_limit_percent", 10, "%", 1),
+    _Kind("max_memory_mb", LEAST, "memory_limit_mb", 512, "MiB", LEAST, True),
+    _Kind("max_cpu_percent", 5, "cpu_limit_percent", 10, "%", 1, False),
 )
 
 
@@ -86,7 +88,15 @@ class Budget:
 
     @contextlib.contextmanager
     def at_work(self, name: str) -> t.Iterator[None]:
-        """While the worker does something it cannot be ended for another one."""
+        """While the worker does something it cannot be ended for another one.
+
+        Raises:
+            NexcageError: ``E_LIMIT`` naming the setting, where others are at work, and together they would use too much.
+        """
+        if name in self._shares and name not in self._busy:
+            for kind in KINDS:
+                if not kind.idle and self._used(kind, ()) + self._shares[name][kind.wanted] > self._limits[kind.limit]:
+                    raise self._refuse(kind, name, self._shares[name][kind.wanted])
         self._busy.append(name)
         try:
             yield
@@ -96,7 +106,7 @@ class Budget:
                 self._shares[name] = self._shares.pop(name)
 
     def _used(self, kind: _Kind, ending: t.Collection[str]) -> int:
-        return sum(share[kind.wanted] for name, share in self._shares.items() if name not in ending)
+        return sum(share[kind.wanted] for name, share in self._shares.items() if name not in ending and (kind.idle or name in self._busy))
 
     def _refuse(self, kind: _Kind, name: str, wanted: int) -> NexcageError:
         limit = self._limits[kind.limit]

@@ -79,6 +79,15 @@ def test_the_processor_is_shared_too(tmp_path: pathlib.Path) -> None:
         error = refused(found, "hook", needs(cpu=5))
         assert error.option == "plugin_manager.cpu_limit_percent"
         assert error.message == "a worker for hook needs 5 %, and all workers together may use 10 % (crun-backend has 10 %)"
+    assert found.enter("hook", needs(cpu=5))[1] == []  # beside one that only waits
+    with found.at_work("hook"), found.at_work("hook"):
+        for name in ("crun-backend", "crun-backend"):
+            with pytest.raises(NexcageError) as caught, found.at_work(name):
+                pytest.fail("both at work")
+            assert caught.value.option == "plugin_manager.cpu_limit_percent"
+            assert caught.value.message == "a worker for crun-backend needs 10 %, and all workers together may use 10 % (hook has 5 %)"
+    with found.at_work("crun-backend"):
+        pass
     found = budget(tmp_path, cpu_limit_percent=15)
     found.enter("crun-backend", needs(cpu=10))
     with found.at_work("crun-backend"):

@@ -136,18 +136,19 @@ def test_a_built_in_below_its_tier(layout: Layout, monkeypatch: pytest.MonkeyPat
 @pytest.mark.requires("root", "linux")
 def test_the_run_has_one_budget(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     crun, runc = (registry.get(name, layout) for name in ("crun", "runc"))
+    pathlib.Path(layout.configuration, "config.json").write_text(json.dumps({"plugin_manager": {"memory_limit_mb": 192}}), encoding="utf-8")
     with dispatch.Session(layout, True) as session:
         session.operate(crun, "list", {"names": []})
         first = session._workers[crun.name]
         assert operate(session, stranger(layout, max_memory_mb=64, max_cpu_percent=1), monkeypatch) == [1, 2026]
-        assert list(session._workers) == ["strange-backend"]  # ten percent of the processor were the whole
+        assert list(session._workers) == [crun.name, "strange-backend"]
+        session.operate(runc, "list", {"names": []})  # 128 MiB beside 64 and 128: the first one makes room
+        assert list(session._workers) == ["strange-backend", runc.name]
         assert first._stopped
-        session.operate(runc, "list", {"names": []})
-        assert list(session._workers) == [runc.name]
         assert session.sandbox_of(crun)["tier"] == "standard"  # it ran, and that is what it was
         with session._budget.at_work(runc.name), pytest.raises(NexcageError) as caught:
             session.operate(crun, "list", {"names": []})
-        assert (caught.value.code, caught.value.option) == ("E_LIMIT", "plugin_manager.cpu_limit_percent")
+        assert (caught.value.code, caught.value.option) == ("E_LIMIT", "plugin_manager.memory_limit_mb")
         session.operate(crun, "list", {"names": []})
 
 
