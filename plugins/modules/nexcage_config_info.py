@@ -150,7 +150,7 @@ from ansible_collections.nexcage.backends.plugins.module_utils.worker.once impor
 def main() -> None:
     """Run the module."""
     compile_once()
-    from ansible_collections.nexcage.backends.plugins.module_utils.manager.configuration import information
+    from ansible_collections.nexcage.backends.plugins.module_utils.manager.configuration_shown import information
     from ansible_collections.nexcage.backends.plugins.module_utils.manager.run import run
 
     module = AnsibleModule(

@@ -166,8 +166,11 @@ def test_enabled_disabled_priority_config(root: pathlib.Path, author: Author) ->
     assert predicted(root, config={})["plugin"]["config"] == {}
 
 
+SECRET = {"type": "string", "sensitive": True}
+
+
 def test_secret_settings_are_kept_and_not_shown(root: pathlib.Path, author: Author) -> None:
-    source = author(configuration={"token": {"type": "string", "sensitive": True}, "level": {"type": "integer"}})
+    source = author(configuration={"token": SECRET, "pin": SECRET, "level": {"type": "integer"}})
     file = root / "etc/nexcage/config.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("{}")
@@ -176,8 +179,12 @@ def test_secret_settings_are_kept_and_not_shown(root: pathlib.Path, author: Auth
     assert first["plugin"]["config"] == {"token": "********", "level": 3}
     assert json.loads(file.read_text())["plugins"][NAME]["config"] == {"token": "s3cret-token", "level": 3}
     assert file.stat().st_mode & 0o777 == 0o600
-    second = predicted(root, config={"token": "another-token", "level": 3})
-    assert (second["changed"], second["diff"]["after"], second["plan"][0]["action"]) == (True, {"config": first["plugin"]["config"]}, "configure")
+    second = predicted(root, config={"token": "another-token", "pin": "s3cret-pin", "level": 3})
+    assert (second["changed"], second["plan"][0]["action"]) == (True, "configure")
+    assert second["diff"]["after"] == {"config": {"token": "********", "pin": "********", "level": 3}}
+    third = predicted(root, config={"token": "s3cret-token", "pin": "s3cret-pin", "level": 3})
+    assert (third["changed"], third["diff"]["after"]) == (True, second["diff"]["after"]), "it looks as before"
+    predicted(root, config={"token": "another-token", "pin": "s3cret-pin", "level": 3})
     assert json.loads(file.read_text())["plugins"][NAME]["config"]["token"] == "another-token"
     (told,) = modules.run("nexcage_plugin_info", name=[NAME])["plugins"]
     wrong = [
@@ -187,7 +194,7 @@ def test_secret_settings_are_kept_and_not_shown(root: pathlib.Path, author: Auth
     assert "s3cret" not in shown and "another-token" not in shown and "987654321" not in shown
     (root / "etc/nexcage/plugins/demo-backend-1.0.0.nexcage-plugin").unlink()
     (told,) = modules.run("nexcage_plugin_info", name=[NAME])["plugins"]
-    assert told["config"] == {"token": "********", "level": "********"}, "nobody can tell which is a secret"
+    assert told["config"] == {"token": "********", "pin": "********", "level": "********"}, "nobody can tell which is a secret"
     assert predicted(root, state="absent")["changed"]
 
 
