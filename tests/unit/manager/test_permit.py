@@ -203,7 +203,7 @@ def test_without_a_policy_there_is_one_look_for_it(world: worlds.World, monkeypa
     monkeypatch.setattr(os, "lstat", lambda path, **rest: (looks.append(str(path)), lstat(path, **rest))[1])
     monkeypatch.setattr(policy, "load", lambda _layout: pytest.fail("there is no policy to read"))
     assert task(world, image=IMAGE)["changed"]
-    assert [path for path in looks if "policy" in path] == [f"{world.layout.configuration}/policy.json"]
+    assert [path for path in looks if path.endswith("policy.json")] == [f"{world.layout.configuration}/policy.json"]
     pathlib.Path(world.layout.configuration).parent.write_text("no folder at all")
     assert not task(world, image=IMAGE)["changed"]
 
