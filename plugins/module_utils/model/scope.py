@@ -68,10 +68,10 @@ def entries(manifest: t.Mapping[str, t.Any]) -> list[Entry]:
     return found
 
 
-def widened(old: t.Mapping[str, t.Any], new: t.Mapping[str, t.Any]) -> list[Entry]:
-    """What ``new`` asks for and ``old`` does not, each entry compared as a whole."""
-    known = set(entries(old))
-    return [entry for entry in entries(new) if entry not in known]
+def widened(granted: t.Mapping[str, t.Any], asked: t.Mapping[str, t.Any]) -> list[Entry]:
+    """What ``asked`` has and ``granted`` has not, each entry compared as a whole."""
+    known = set(entries(granted))
+    return [entry for entry in entries(asked) if entry not in known]
 
 
 def difference(old: t.Mapping[str, t.Any], new: t.Mapping[str, t.Any]) -> list[str]:

@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.manager import archive, package, packing, schema_check, signature
 from ansible_collections.nexcage.backends.tests.support import packages
 from ansible_collections.nexcage.backends.tests.support.modules import Result, fails, snapshot, works
-from ansible_collections.nexcage.backends.tests.unit.manager.test_packing import fill, keys  # noqa: F401
+from ansible_collections.nexcage.backends.tests.unit.manager.test_packing import fill
 
 MODULE = "nexcage_plugin_package"
 NAME = "sample-backend-1.0.0.nexcage-plugin"
@@ -100,7 +100,7 @@ def test_another_version_lies_beside_it(place: Place) -> None:
 
 @pytest.mark.requires("ssh-keygen")
 @pytest.mark.parametrize("kind", ["ed25519", "ecdsa"])
-def test_signing(place: Place, keys: dict[str, str], kind: str) -> None:  # noqa: F811
+def test_signing(place: Place, keys: dict[str, str], kind: str) -> None:
     """An ECDSA signature is another one each time; it stays nevertheless."""
     result = place.make(key_file=keys[kind])
     listed = subprocess.run(["ssh-keygen", "-l", "-f", keys[kind]], check=True, capture_output=True, text=True).stdout
@@ -113,7 +113,7 @@ def test_signing(place: Place, keys: dict[str, str], kind: str) -> None:  # noqa
 
 
 @pytest.mark.requires("ssh-keygen")
-def test_a_signature_stays_where_no_key_is_given(place: Place, keys: dict[str, str]) -> None:  # noqa: F811
+def test_a_signature_stays_where_no_key_is_given(place: Place, keys: dict[str, str]) -> None:
     place.make(key_file=keys["ed25519"])
     kept = place.file.read_bytes()
     assert not place.make()["changed"]
@@ -124,7 +124,7 @@ def test_a_signature_stays_where_no_key_is_given(place: Place, keys: dict[str, s
 
 
 @pytest.mark.requires("ssh-keygen")
-def test_another_key_signs_anew(place: Place, keys: dict[str, str]) -> None:  # noqa: F811
+def test_another_key_signs_anew(place: Place, keys: dict[str, str]) -> None:
     unsigned = place.make()
     first = place.make(key_file=keys["ecdsa"])
     second = place.make(key_file=keys["ed25519"])
@@ -135,7 +135,7 @@ def test_another_key_signs_anew(place: Place, keys: dict[str, str]) -> None:  # 
 
 @pytest.mark.requires("ssh-keygen")
 @pytest.mark.parametrize("broken", [b"no signature", b""])
-def test_a_signature_that_is_none(place: Place, keys: dict[str, str], broken: bytes) -> None:  # noqa: F811
+def test_a_signature_that_is_none(place: Place, keys: dict[str, str], broken: bytes) -> None:
     place.file.write_bytes(packing.pack(packing.collect(str(place.src)).files, broken))
     assert place.make()["package"]["signed_by"] == "unreadable"
     result = place.make(key_file=keys["ecdsa"])
@@ -143,7 +143,7 @@ def test_a_signature_that_is_none(place: Place, keys: dict[str, str], broken: by
 
 
 @pytest.mark.requires("ssh-keygen")
-def test_a_signature_of_the_same_key_over_something_else(place: Place, keys: dict[str, str]) -> None:  # noqa: F811
+def test_a_signature_of_the_same_key_over_something_else(place: Place, keys: dict[str, str]) -> None:
     for namespace, signed in (("nexcage-index", packing.sums(packing.collect(str(place.src)).files)), (signature.PLUGIN, b"other")):
         wrong = signature.sign(signed, keys["ecdsa"], namespace)
         place.file.write_bytes(packing.pack(packing.collect(str(place.src)).files, wrong))

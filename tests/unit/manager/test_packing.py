@@ -42,15 +42,6 @@ def folder(tmp_path: pathlib.Path) -> pathlib.Path:
     return fill(tmp_path / "plugin", packages.files(README__md=b"# Sample\n", helper__py=b"X = 1\n"))
 
 
-@pytest.fixture(scope="session")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    found = {}
-    for kind in ("ed25519", "ecdsa"):
-        found[kind] = str(tmp_path_factory.mktemp("keys") / kind)
-        subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "test", "-f", found[kind]], check=True)
-    return found
-
-
 def refused(folder: pathlib.Path, code: str) -> NexcageError:
     with pytest.raises(NexcageError) as caught:
         packing.build(str(folder))

@@ -128,7 +128,11 @@ def test_a_built_in_below_its_tier(layout: Layout, monkeypatch: pytest.MonkeyPat
     with dispatch.Session(layout, True) as session:
         session.operate(plugin, "list", {"names": []})
         assert session.sandbox["tier"] == "standard"
-    monkeypatch.setattr(Worker, "start", lambda *_arguments: (_ for _ in ()).throw(NexcageError("E_SANDBOX", "too weak")))
+
+    def refuse(*_arguments: object) -> None:
+        raise NexcageError("E_SANDBOX", "too weak")
+
+    monkeypatch.setattr(Worker, "start", refuse)
     with dispatch.Session(layout, True) as session, pytest.raises(NexcageError, match="too weak"):
         session.operate(plugin, "list", {"names": []})
 
