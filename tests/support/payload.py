@@ -26,7 +26,7 @@ UNNEEDED = (
     *("oci.lifecycle", "oci.staging", "oci.bundle", "oci.conmon", "oci.removal", "oci.rootfs", "oci.mounts", "oci.update", "oci.execution"),
     *("oci.privileges", "oci.accounts", "oci.seccomp_profile", "oci.cgroup_control", "oci.features", "oci.waiting", "manager.execute"),
     *("configuration", "routing", "migration", "manager.information", "manager.grants", "manager.hooks", "manager.health", "manager.metrics"),
-    *("manager.breaker", "manager.verify", "model.scope", "manager.strict"),
+    *("manager.breaker", "manager.verify", "model.scope", "manager.strict", "manager.listeners", "model.hook"),
     *("effects_extra", "model.template", "host_extra", "broker.extra", "broker.filesystem", "broker.command", "broker.network", "broker.secret"),
 )
 

@@ -15,7 +15,7 @@ from ansible_collections.nexcage.backends.tests.support import payload
 
 KIB = 1024
 # The goal is 60 KiB; docs/architecture.md says why it is missed. This holds what there is, so that it grows on purpose only.
-PAYLOAD = 272 * KIB
+PAYLOAD = 284 * KIB
 READ_PATH = 45  # modules, packages included
 CONTAINERS = 3
 # Runs the module as Ansible would, and tells what it imported and which programs it started.

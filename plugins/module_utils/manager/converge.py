@@ -16,6 +16,9 @@ from ..model.plan import RUNNING, Plan, Request, plan
 from . import backends, observe, registry
 from .dispatch import Session, require_root
 
+if t.TYPE_CHECKING:
+    from . import hooks
+
 # plan action -> operation of the plugin; a pull is part of the create or replace that follows it
 OPERATIONS = {
     "create": "create",
@@ -131,6 +134,7 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
         digest = request.image["digest"] if request.image and request.image["present"] else None
         _check(session, plugin, task, digest)
     _permit(session, task, steps, plugin, holder)
+    _announce(session, task, steps, plugin, found)
     if session.check_mode:
         return _result(session, task, steps, found)
     return _result(session, task, steps, _carry_out(session, task, steps, plugin, holder, found))
@@ -154,7 +158,28 @@ def _carry_out(
             error.details.update(changed=steps.changed, plan=steps.as_list())
             _look(session, task, plugin, error)
             raise
+    listening = _hooks(session, steps)
+    if listening is not None:
+        listening.done(task.name, "absent" if final is None else final["status"])
     return final
+
+
+def _hooks(session: Session, steps: Plan) -> hooks.Hooks | None:
+    """Who listens to what a run does; ``None`` where it changes nothing, or nobody does."""
+    if not steps.changed or not session.hears():
+        return None
+    from . import hooks
+
+    return hooks.of(session)
+
+
+def _announce(session: Session, task: Task, steps: Plan, plugin: registry.Plugin, found: t.Mapping[str, t.Any] | None) -> None:
+    """Tell those who listen what is planned; in check mode they say now what they would refuse."""
+    listening = _hooks(session, steps)
+    if listening is not None:
+        order = session.orders.get(task.name)
+        spec = ContainerSpec((found or {}).get("spec") or {}) if order is None else order.spec
+        listening.concern(task.name, plugin.name, steps, "absent" if found is None else found["status"], spec)
 
 
 def _look(session: Session, task: Task, plugin: registry.Plugin, error: NexcageError) -> dict[str, t.Any] | None:
@@ -209,6 +234,7 @@ def _permit(session: Session, task: Task, steps: Plan, plugin: registry.Plugin, 
 def _apply(session: Session, task: Task, steps: Plan, plugin: registry.Plugin, holder: registry.Plugin) -> None:
     """Do what the plan says, in its order."""
     done: list[str] = []
+    listening = _hooks(session, steps)
     order = session.orders.get(task.name, Order())
     for action in steps.actions:
         if action.kind == "pull":
@@ -218,6 +244,8 @@ def _apply(session: Session, task: Task, steps: Plan, plugin: registry.Plugin, h
             session.orders[task.name] = order._replace(changes=values)
         who = holder if action.kind in THROUGH_HOLDER else plugin
         try:
+            if listening is not None:
+                listening.before(task.name, action.kind)
             session.operate(who, OPERATIONS[action.kind], _params(task, action.kind, order))
         except NexcageError as error:
             error.details.update(done=done, failed=action.kind, changed=bool(done), plan=steps.as_list())
@@ -225,6 +253,8 @@ def _apply(session: Session, task: Task, steps: Plan, plugin: registry.Plugin, h
                 _explain_pause(task, _look(session, task, plugin, error), error)
             raise
         done.append(action.kind)
+        if listening is not None:
+            listening.after(task.name, action.kind)
 
 
 def _params(task: Task, kind: str, order: Order) -> dict[str, t.Any]:

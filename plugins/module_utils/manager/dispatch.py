@@ -21,6 +21,7 @@ from .budget import Budget
 if t.TYPE_CHECKING:
     from ..broker.extra import Extra
     from .breaker import Watch
+    from .hooks import Hooks
     from .policy import Policy
 
 TIER_BUILT_IN = "process"
@@ -46,6 +47,9 @@ class Session:
         self.audit = Audit(None if check_mode else layout.audit)
         self.warnings: list[str] = []
         self.secrets: set[str] = set()  # values that stand in the task, and in no result
+        self.listeners: Hooks | None = None  # set by hooks.of()
+        self.told: list[dict[str, t.Any]] = []  # what became of each hook that an event was fired at
+        self._hears: bool | None = None
         self._spare = worker
         self._workers: dict[str, Worker] = {}
         self._sandboxes: dict[str, Sandbox] = {}
@@ -58,8 +62,12 @@ class Session:
     def __enter__(self) -> Session:
         return self
 
-    def __exit__(self, *_details: object) -> None:
-        self.close()
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        try:
+            if self.listeners is not None:
+                self.listeners.end(error)
+        finally:
+            self.close()
 
     def close(self) -> None:
         """End the workers and close the audit log."""
@@ -83,6 +91,12 @@ class Session:
         """Tier and layers of one plugin's worker; empty where it did not run."""
         sandbox = self._sandboxes.get(plugin.name)
         return sandbox.as_dict() if sandbox is not None else {}
+
+    def hears(self) -> bool:
+        """Whether any plugin listens to events; one look for all of the run, and :mod:`hooks` is imported only then."""
+        if self._hears is None:
+            self._hears = _there(f"{self.layout.state}/hooks.json")
+        return self._hears
 
     def rules(self) -> Policy | None:
         """The operator's rules, ``None`` where the host has none; that costs one look at the folder.

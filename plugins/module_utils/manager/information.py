@@ -43,7 +43,17 @@ def plugins(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.
     if path is not None and not session.check_mode:
         books = {plugin.name: breaker.read(session.layout, plugin.name) for plugin in chosen if plugin.name not in registry.BUILT_IN}
         metrics.write(path, metrics.render(found, books))
+    _tell_health(session, found)
     return {"changed": False, "plugins": found}
+
+
+def _tell_health(session: Session, found: t.Sequence[t.Mapping[str, t.Any]]) -> None:
+    """Fire the event of a health check, where a plugin listens to any."""
+    if session.hears():
+        from . import hooks
+
+        told = [{"name": plugin["name"], "status": plugin["health"]["status"]} for plugin in found]
+        hooks.of(session).fire("system.health_check", {"plugins": told})
 
 
 def _plugin(session: Session, plugin: registry.Plugin) -> dict[str, t.Any]:
@@ -89,7 +99,12 @@ def configure(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, 
     if registry.full_name(parameters["name"]) not in registry.BUILT_IN:
         from .plugins import manage
 
-        return manage(session, parameters)
+        result = manage(session, parameters)
+        if result["changed"] and not session.check_mode and session.hears():
+            from . import hooks
+
+            hooks.of(session).plugin_changed(result)
+        return result
     _refuse_package(parameters)
     plugin = registry.get(parameters["name"], session.layout)
     current = {"enabled": plugin.enabled, "priority": plugin.priority, "config": dict(plugin.config)}

@@ -17,7 +17,7 @@ from ..broker import store
 from ..model.config import Layout
 from ..model.errors import NexcageError
 from ..model.version import parse_version
-from . import installed, records
+from . import installed, listeners, package, records
 from .records import Record, Release
 
 
@@ -46,9 +46,12 @@ def activate(layout: Layout, name: str, release: Release, data: bytes) -> Record
     else:
         old = record.previous
     store.checkpoint("plugin:kept")
+    hooks = listeners.declared(package.from_bytes(data, release.file).manifest)
+    listeners.announce(layout, name, hooks)
     record = Record(name, release, old, _floor(record.floor, release.version))
     records.write(layout, record)
     store.checkpoint("plugin:recorded")
+    listeners.settle(layout, name, hooks)
     settle(layout, record)
     return record
 
@@ -62,6 +65,7 @@ def deactivate(layout: Layout, name: str) -> None:
     record = records.read(layout, name) or Record(name, None)
     records.write(layout, Record(name, None, record.active or record.previous, record.floor))
     store.checkpoint("plugin:recorded")
+    listeners.settle(layout, name, ())
     settle(layout, Record(name, None, record.active or record.previous, record.floor))
 
 

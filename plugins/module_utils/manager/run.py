@@ -35,10 +35,11 @@ def run(module: AnsibleModule, action: Action, process: Process | None = None) -
     timeout = float(module.params.get("timeout") or 120)
     warnings: list[str] = []
     secrets: set[str] = set()
+    told: list[dict[str, t.Any]] = []
     try:
         layout = _layout(process)
         with Session(layout, module.check_mode, timeout, Worker(process=process) if process else None) as session:
-            warnings, secrets = session.warnings, session.secrets
+            warnings, secrets, told = session.warnings, session.secrets, session.told
             result = action(session, module.params)
         if result["changed"] and not module.check_mode:
             from ..broker import compiled
@@ -50,11 +51,16 @@ def run(module: AnsibleModule, action: Action, process: Process | None = None) -
             module.warn(warning)
         _hide(module, secrets)
         extra = {key: error.details.pop(key) for key in ("changed", "plan", "container", "rc", "stdout", "stderr") if key in error.details}
-        module.fail_json(msg=str(error), error=error.as_dict(), **extra)
+        module.fail_json(msg=str(error), error=error.as_dict(), **extra, **_hooks(told))
     for warning in (*warnings, *result.pop("warnings", ())):
         module.warn(warning)
     _hide(module, secrets)
-    module.exit_json(**result)
+    module.exit_json(**result, **_hooks(told))
+
+
+def _hooks(told: list[dict[str, t.Any]]) -> dict[str, t.Any]:
+    """What became of the hooks, for the result of a run that fired an event at any."""
+    return {"hooks": told} if told else {}
 
 
 def _hide(module: AnsibleModule, secrets: set[str]) -> None:

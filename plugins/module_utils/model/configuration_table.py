@@ -139,6 +139,7 @@ PLUGINS: tuple[Key, ...] = (
     Key("plugins.*.priority", "integer", None, 0, 10000, effect="the usable backend with the lowest number is preferred"),
     Key("plugins.*.config.bundle_path", "path", reason="bundles lie in the state folder, one for each container"),
     Key("plugins.*.config.*", "any", effect="the plugin's own setting, as its manifest declares it"),
+    Key("plugins.*.hooks.*", "string", choices=("skip", "retry", "abort"), effect="a hook's strategy; abort lets `container.pre_*` refuse, see hooks.md"),
     *(Key(f"plugins.cli.{name}.enabled", "boolean", True, reason=_CLI) for name in ("stats", "logs", "network")),
     Key("hooks.*.enabled", "boolean", True, reason="a hook is switched off with its plugin"),
     Key("hooks.*.timeout_ms", "integer", 5000, 1, 60000, reason="each plugin's manifest says it for its hooks"),

@@ -25,6 +25,7 @@ REMEDIES: dict[str, str] = {
     "E_CAPABILITY": "the plugin asked for something its manifest does not declare",
     "E_GRANT": "grant the capability to the plugin",
     "E_POLICY": "ask whoever wrote the policy",
+    "E_VETO": "do what the plugin that is named says, or take the right to refuse from its hook",
     "E_READ_ONLY": "a read operation asked for a change; this is a defect of the plugin",
     "E_UNSUPPORTED": "choose a backend that supports it",
     "E_SANDBOX": "run on a host that offers the required sandbox tier",

@@ -102,9 +102,15 @@ class BackendExtension:
         """{"status": "healthy" | "degraded" | "unhealthy", "problems": [text]} and facts."""
         raise self._missing("health")
 
+    def hook(self, host: Host, event: str, payload: Params) -> str | None:
+        """Hear of an event of the manifest's ``hooks``; a text says why what ``container.pre_*`` tells of shall not happen."""
+        raise self._missing("hook")
+
 
 def perform(extension: BackendExtension, host: Host, operation: str, params: Params) -> Any:
-    """Run one operation by its name; ``PluginError`` for one that does not exist."""
+    """Run one operation by its name, or ``hook``; ``PluginError`` for one that does not exist."""
+    if operation == "hook":
+        return extension.hook(host, params["event"], params["payload"])
     if operation not in REQUIRED + OPTIONAL:
         raise PluginError(f"there is no operation {operation!r}", "E_UNSUPPORTED")
     return getattr(extension, operation)(host, params)

@@ -79,6 +79,7 @@ runtime.fallback any -
 routing_compat string standard
 plugins.*.enabled boolean true
 plugins.*.priority integer - 0 10000
+plugins.*.hooks.* string -
 plugins.*.config.bundle_path path -
 plugins.*.config.* any -
 plugins.cli.stats.enabled boolean true
@@ -144,6 +145,7 @@ plugins.security-config.resource_security.max_container_lifetime_hours integer 0
 """
 CHOICES = {
     "routing_compat": ("standard", "nexcage"),
+    "plugins.*.hooks.*": ("skip", "retry", "abort"),
     "log_level": ("trace", "debug", "info", "warn", "error", "fatal"),
     "runtime.log_level": ("trace", "debug", "info", "warn", "error", "fatal"),
     "plugins.backend-config.crun.log_level": ("debug", "info", "warn", "error"),
@@ -152,7 +154,7 @@ SECRET = {"proxmox.token", *(f"plugins.backend-config.proxmox-{name}.proxmox_tok
 # Of the keys of existing files these do something.
 EFFECTIVE = {
     *("routing_compat", "runtime.routing", "container_config.routing", "container_config.default_runtime", "container_config.crun_name_patterns"),
-    *("plugins.*.enabled", "plugins.*.priority", "plugins.*.config.*"),
+    *("plugins.*.enabled", "plugins.*.priority", "plugins.*.config.*", "plugins.*.hooks.*"),
     *(f"plugin_manager.{name}" for name in ("plugin_dir", "max_plugins", "require_signatures", "memory_limit_mb")),
     *(f"plugin_manager.{name}" for name in ("cpu_limit_percent", "max_plugin_size_mb", "enable_plugin_metrics")),
 }
