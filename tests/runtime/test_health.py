@@ -83,7 +83,7 @@ def installed(host: Host, tmp_path: pathlib.Path) -> t.Iterator[t.Callable[..., 
         modules.works("nexcage_plugin", name=NAME, src=package(tmp_path, harm, version), trust="unsigned", grant=GRANT, allow_downgrade=True)
 
     yield install
-    modules.works("nexcage_plugin", name=NAME, state="enabled")
+    modules.works("nexcage_plugin", name=NAME, state="enabled", priority=100)
     for found in modules.works("nexcage_container_info")["containers"]:
         if found["backend"] == "frail":
             modules.works("nexcage_container", name=found["name"], state="absent", force_kill=True)
@@ -120,6 +120,7 @@ def test_a_plugin_that_keeps_crashing(host: Host, installed: t.Callable[..., Non
     for check in (True, False):
         refused = modules.fails("nexcage_container", check=check, **task(host))
         assert refused["error"]["code"] == "E_QUARANTINED" and f"nexcage_plugin name={NAME} state=enabled" in refused["error"]["remedy"]
+        assert (refused["error"]["option"], refused["error"]["value"]) == ("backend", NAME)
     found = told(verify=True)
     assert (found["state"], found["health"]["status"]) == ("error_state", "unhealthy") and "E_CRASH in create" in found["quarantined"]
     assert (found["statistics"]["faults"], found["statistics"]["last"]["code"]) == (5, "E_CRASH") and found["verification"]["ok"]
@@ -148,6 +149,22 @@ def test_enabled_by_hand_and_mended_by_an_update(host: Host, installed: t.Callab
     installed("pass", "1.0.1")
     assert told()["quarantined"] == "" and modules.works("nexcage_container", **task(host))["changed"]
     assert modules.works("nexcage_container", **task(host))["changed"] is False
+
+
+def test_auto_takes_another_one(host: Host, installed: t.Callable[..., None]) -> None:
+    installed("pass")
+    modules.works("nexcage_plugin", name=NAME, priority=1)
+    auto = {**task(host), "backend": "auto"}
+    assert modules.works("nexcage_container", **auto)["container"]["backend"] == "frail"
+    installed(CRASH, "1.0.1")
+    for number in range(breaker.FAULTS):
+        lost = modules.fails("nexcage_container", **{**auto, "name": f"frail{number + 2}"})
+        assert lost["error"]["code"] == "E_CRASH", lost["msg"]
+    chosen = modules.works("nexcage_container", **{**auto, "name": "sound2"})
+    assert chosen["container"]["backend"] == "crun"
+    modules.works("nexcage_container", name="sound2", state="absent")
+    held = modules.fails("nexcage_container", name="frail1", state="absent")  # nobody else can remove it
+    assert held["error"]["code"] == "E_QUARANTINED" and held["error"]["option"] is None
 
 
 @pytest.mark.parametrize(("harm", "code"), [("time.sleep(60)", "E_TIMEOUT"), (FLOOD, "E_PROTOCOL")])

@@ -168,8 +168,7 @@ def refuse(layout: Layout, record: Record, now: float | None = None) -> None:
     raise NexcageError(
         "E_QUARANTINED",
         f"{record.name} may not be used: {record.quarantined}",
-        option="name",
-        value=record.name,
+        value=record.name,  # which option leads to the plugin, the caller knows
         remedy=f"look at what it does, then: nexcage_plugin name={record.name} state=enabled{wait}",
     )
 

@@ -130,7 +130,7 @@ def test_the_refusal_says_why_and_what_to_do(layout: Layout, time: Time) -> None
     quarantine(layout, time)
     with pytest.raises(NexcageError) as caught:
         loaded(layout)
-    assert (caught.value.code, caught.value.option, caught.value.value) == ("E_QUARANTINED", "name", NAME)
+    assert (caught.value.code, caught.value.option, caught.value.value) == ("E_QUARANTINED", None, NAME)
     assert "E_CRASH in create; since 2027" in caught.value.message
     assert f"nexcage_plugin name={NAME} state=enabled, or wait: 15 minutes" in caught.value.remedy
 
