@@ -20,6 +20,7 @@ from .budget import Budget
 
 if t.TYPE_CHECKING:
     from ..broker.extra import Extra
+    from ..broker.handlers import Handlers
     from .breaker import Watch
     from .hooks import Hooks
     from .policy import Policy
@@ -195,13 +196,17 @@ class Session:
         if bench is None:
             runtime = str(plugin.config.get("binary_path") or plugin.runtime)
             bench = self._benches[plugin.name] = Workbench(self.layout, plugin.name, runtime, self.orders)
-        writes = None if self.check_mode or OPERATIONS[operation].kind == READ else write_handlers(bench)
+        writes = None if self.check_mode or OPERATIONS[operation].kind == READ else self._writes(bench)
         granted = None if plugin.installed is None else plugin.installed.granted
         context = self._context(plugin, operation)
         reads, extra = read_handlers(bench), self._extra(plugin)
         if extra is not None:
             extra.offer(reads, writes, self.timeout)
         return Gate(plugin.manifest, reads, writes, self.audit, granted=granted, policy=self.rules(), context=context, targets=targets)
+
+    def _writes(self, bench: Workbench) -> Handlers:
+        """What a plugin may be offered that changes something."""
+        return write_handlers(bench)
 
     def _extra(self, plugin: registry.Plugin) -> Extra | None:
         """What a plugin may do beyond containers; ``None`` where its manifest has no templates, as that of a built-in one."""

@@ -3,9 +3,9 @@
 """Events, fired at the plugins that listen to them. Imported only where one does.
 
 A listener is asked in a worker of its own, apart from the one that its backend may have: whatever a hook does, no operation
-loses its worker by it. It makes the calls that it was granted, but none that changes a container, so nothing that it does
-can fire an event; in check mode and around reads it changes nothing at all. What it says changes no outcome, with one
-exception: ``container.pre_*`` where the operator lets it refuse.
+loses its worker by it. It makes the calls that it was granted, but those that change containers are not there, so nothing
+that it does can fire an event; in check mode and around reads it changes nothing at all. What it says changes no outcome,
+with one exception: ``container.pre_*`` where the operator lets it refuse.
 """
 
 from __future__ import annotations
@@ -26,9 +26,12 @@ from .dispatch import Session
 
 if t.TYPE_CHECKING:
     from ..broker.gate import Gate
+    from ..broker.handlers import Handlers
     from ..model.container import ContainerSpec
     from ..model.plan import Plan
 
+OWN = "{} (hooks)"  # the name of a plugin's worker for hooks
+CONTAINERS = ("oci.", "image.")  # calls that would take a hook's hands to what the run itself changes
 NOT_LISTENING = ("E_NOT_FOUND", "E_DISABLED")
 
 
@@ -65,11 +68,11 @@ class Room(Session):
         Raises:
             NexcageError: What is wrong with the hook, or what it was refused.
         """
-        own = plugin._replace(name=f"{plugin.name} (hooks)")  # its worker is another one than its backend's
+        own = plugin._replace(name=OWN.format(plugin.name))  # its worker is another one than its backend's
         self._benches.setdefault(own.name, Workbench(self.layout, plugin.name, "", {}))
         self.event, self.timeout = hook.event, hook.timeout_ms / 1000
         try:
-            answer = self._operate(own, "hook", {"event": hook.event, "payload": dict(payload)})
+            answer = self._operate(own, "hook", {"event": hook.event, "payload": dict(payload), "name": payload.get("name")})
         except Ended:
             worker = self._workers.pop(own.name, None)
             if worker is not None:
@@ -84,13 +87,19 @@ class Room(Session):
         return clean(answer) if answer else None
 
     def permit(self, plugin: registry.Plugin, operation: str, params: t.Mapping[str, t.Any], begins: bool = False) -> None:
-        """A hook is no operation; the policy is asked for each call that it makes."""
+        """Ask the policy whether the plugin may be told; as for an operation whose name is that of the event."""
+        real = plugin._replace(name=plugin.manifest["name"])
+        super().permit(real, self.event, {"name": params["name"]} if params["name"] else {}, begins)
 
     def _gate(self, plugin: registry.Plugin, operation: str, targets: list[str]) -> Gate:
-        return super()._gate(plugin, "info" if EVENTS[self.event].reads else "update", [])
+        return super()._gate(plugin, "info" if EVENTS[self.event].reads else "update", targets)
+
+    def _writes(self, bench: Workbench) -> Handlers:
+        return {name: handler for name, handler in super()._writes(bench).items() if not name.startswith(CONTAINERS)}
 
     def _context(self, plugin: registry.Plugin, operation: str) -> dict[str, t.Any]:
-        return {**super()._context(plugin, operation), "op": self.event}
+        tier = self.sandbox_of(plugin._replace(name=OWN.format(plugin.manifest["name"]))).get("tier")
+        return {**super()._context(plugin, operation), "op": self.event, **({"tier": tier} if tier else {})}
 
 
 class _About(t.NamedTuple):
