@@ -338,8 +338,12 @@ def _table(content: t.Any) -> dict[str, dict[str, int]]:
 
 
 def _write(layout: Layout, name: str, book: Book) -> None:
-    content = {"schema_version": SCHEMA_VERSION, **book._asdict()}
-    store.write_json(f"{records.folder(layout, name)}/{FILE}", content, sync=False)
+    """Only under the lock: whatever else was begun to be written is what a killed run left."""
+    folder = records.folder(layout, name)
+    for entry in os.listdir(folder):
+        if entry.startswith(FILE) and entry.endswith(store.TEMPORARY_SUFFIX):
+            store.remove(f"{folder}/{entry}")
+    store.write_json(f"{folder}/{FILE}", {"schema_version": SCHEMA_VERSION, **book._asdict()}, sync=False)
 
 
 def _lock(layout: Layout, name: str) -> store.Lock:

@@ -42,7 +42,7 @@ def plugins(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.
             plugin["verification"] = verify.plugin(session.layout, plugin["name"])
     if path is not None and not session.check_mode:
         books = {plugin.name: breaker.read(session.layout, plugin.name) for plugin in chosen if plugin.name not in registry.BUILT_IN}
-        metrics.write(path, metrics.render(found, books))
+        metrics.write(path, metrics.render(found, books, metrics.index_age(session.layout)))
     _tell_health(session, found)
     return {"changed": False, "plugins": found}
 

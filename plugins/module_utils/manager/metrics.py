@@ -14,7 +14,7 @@ import typing as t
 from ..broker import store
 from ..model.config import Layout
 from ..model.errors import NexcageError
-from . import breaker, health
+from . import breaker, health, index
 from .breaker import Book
 
 SUFFIX = ".prom"  # the node exporter reads no other files
@@ -97,17 +97,28 @@ METRICS = (
     Metric("capability_denied_total", "counter", "Broker calls of installed plugins that were refused.", _denied),
     Metric("last_success_timestamp_seconds", "gauge", "When an operation that is counted last succeeded.", _success),
 )
+INDEX = ("index_age_seconds", "gauge", "Seconds since an index of plugins last brought something new to this host.")
 
 
-def render(plugins: t.Sequence[t.Mapping[str, t.Any]], books: t.Mapping[str, Book]) -> str:
+def index_age(layout: Layout) -> float | None:
+    """Seconds since an index last brought something new; ``None`` where this host has seen none."""
+    try:
+        return max(0.0, breaker.clock() - os.stat(f"{layout.state}/{index.SEEN}").st_mtime)
+    except OSError:
+        return None
+
+
+def render(plugins: t.Sequence[t.Mapping[str, t.Any]], books: t.Mapping[str, Book], age: float | None = None) -> str:
     """The text.
 
     Args:
         plugins: As ``nexcage_plugin_info`` returns them.
         books: What is kept of the installed ones, by name.
+        age: As of :func:`index_age`.
     """
     lines: list[str] = []
-    for metric in METRICS:
+    aged = Metric(*INDEX, lambda _plugins, _books: [] if age is None else [Sample({}, age)])
+    for metric in (*METRICS, aged):
         samples = list(metric.samples(plugins, books))
         if samples:
             lines += [f"# HELP nexcage_{metric.name} {metric.help}", f"# TYPE nexcage_{metric.name} {metric.kind}"]
@@ -117,7 +128,7 @@ def render(plugins: t.Sequence[t.Mapping[str, t.Any]], books: t.Mapping[str, Boo
 
 def _line(name: str, sample: Sample) -> str:
     labels = ",".join(f'{key}="{_escaped(value)}"' for key, value in sample.labels.items())
-    return f"nexcage_{name}{sample.suffix}{{{labels}}} {float(sample.value):.17g}"
+    return f"nexcage_{name}{sample.suffix}" + (f"{{{labels}}}" if labels else "") + f" {float(sample.value):.17g}"
 
 
 def _escaped(text: str) -> str:

@@ -278,6 +278,15 @@ def test_a_read_that_succeeds_writes_nothing(layout: Layout, time: Time) -> None
     assert run(layout, "start").code == "" and file(layout).exists()
 
 
+def test_what_a_killed_run_left_is_cleared(layout: Layout, time: Time) -> None:
+    left = file(layout).with_name(f"{breaker.FILE}.4711-1{store.TEMPORARY_SUFFIX}")
+    other = left.with_name(f"record.json.4711-1{store.TEMPORARY_SUFFIX}")  # that of somebody who holds another lock
+    left.touch()
+    other.touch()
+    run(layout, "start")
+    assert not left.exists() and other.exists() and len(breaker.read(layout, NAME).outcomes) == 1
+
+
 def test_what_never_reached_the_plugin_is_no_outcome(layout: Layout, time: Time) -> None:
     assert run(layout, error=NexcageError("E_POLICY", "no"), reach=False).code == "E_POLICY"
     assert not file(layout).exists()

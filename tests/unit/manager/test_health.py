@@ -10,7 +10,7 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.nexcage.backends.plugins.module_utils.manager import breaker, metrics, records
+from ansible_collections.nexcage.backends.plugins.module_utils.manager import breaker, index, metrics, records
 from ansible_collections.nexcage.backends.plugins.module_utils.manager.breaker import Outcome
 from ansible_collections.nexcage.backends.plugins.module_utils.model.config import Layout
 from ansible_collections.nexcage.backends.tests.support import exposition, modules, releases, signing
@@ -295,6 +295,20 @@ def test_figures_of_a_plugin_that_cannot_be_used(root: pathlib.Path, layout: Lay
     told(metrics_file=str(tmp_path / "x.prom"))
     found = figures(tmp_path / "x.prom")
     assert exposition.value(found, "nexcage_plugin_info", plugin=NAME, version="", digest="", trust="unknown", tier="") == 1
+
+
+def test_the_age_of_the_index(root: pathlib.Path, layout: Layout, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.prom"
+    modules.works("nexcage_plugin_info", name=["crun"], metrics_file=str(path))
+    assert "index" not in path.read_text()
+    seen = pathlib.Path(layout.state, index.SEEN)
+    seen.parent.mkdir(parents=True, exist_ok=True)
+    seen.touch()
+    os.utime(seen, (1_800_000_000, 1_800_000_000))
+    for now, age in ((1_800_000_060.0, 60), (1_700_000_000.0, 0)):
+        monkeypatch.setattr(breaker, "clock", lambda now=now: now)
+        modules.works("nexcage_plugin_info", name=["crun"], metrics_file=str(path))
+        assert exposition.value(figures(path), "nexcage_index_age_seconds") == age
 
 
 def test_labels_are_quoted() -> None:
