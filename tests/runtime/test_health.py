@@ -83,12 +83,13 @@ def installed(host: Host, tmp_path: pathlib.Path) -> t.Iterator[t.Callable[..., 
         modules.works("nexcage_plugin", name=NAME, src=package(tmp_path, harm, version), trust="unsigned", grant=GRANT, allow_downgrade=True)
 
     yield install
-    modules.works("nexcage_plugin", name=NAME, state="enabled", priority=100)
+    modules.works("nexcage_plugin", name=NAME, state="enabled")
     for found in modules.works("nexcage_container_info")["containers"]:
         if found["backend"] == "frail":
             modules.works("nexcage_container", name=found["name"], state="absent", force_kill=True)
     modules.works("nexcage_plugin", name=NAME, state="absent")
     pathlib.Path(host.layout.state, "plugins", NAME, breaker.FILE).unlink(missing_ok=True)
+    pathlib.Path(host.layout.configuration, "config.json").unlink(missing_ok=True)
 
 
 def task(host: Host, name: str = "frail1") -> dict[str, t.Any]:
