@@ -99,7 +99,7 @@ def test_everything_else_in_the_file_stays(file: pathlib.Path) -> None:
 def test_a_new_file_can_be_read_by_all(file: pathlib.Path) -> None:
     settings("crun", priority=5)
     assert stat.S_IMODE(file.stat().st_mode) == 0o644 and file.stat().st_uid == 0
-    assert not [name for name in os.listdir(file.parent) if name != file.name]
+    assert [entry.name for entry in os.scandir(file.parent) if not entry.is_dir()] == [file.name]
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_a_damaged_file_is_refused_and_left_alone(host: Host, file: pathlib.Path
         ({"name": "podman"}, "name", "podman"),
         ({"name": "../x"}, "name", "../x"),
         ({"priority": -1}, "priority", -1),
-        ({"config": {"speed": 1}}, "config.speed", 1),
+        ({"config": {"speed": 1}}, "config.speed", None),  # what is behind a name that nobody knows may be a secret
         ({"config": {"binary_path": 5}}, "config.binary_path", 5),
         ({"config": {"binary_path": "bin/crun"}}, "config.binary_path", "bin/crun"),
     ],
