@@ -163,6 +163,10 @@ def test_auto_takes_another_one(host: Host, installed: t.Callable[..., None]) ->
         assert lost["error"]["code"] == "E_CRASH", lost["msg"]
     chosen = modules.works("nexcage_container", **{**auto, "name": "sound2"})
     assert chosen["container"]["backend"] == "crun"
+    listed = modules.works("nexcage_container_info")  # of the others
+    assert [entry["name"] for entry in listed["containers"]] == ["sound2"]
+    assert "not listed: frail1; frail-backend may not be used" in str(listed["warnings"])
+    assert modules.fails("nexcage_container_info", backend="frail")["error"]["code"] == "E_QUARANTINED"
     modules.works("nexcage_container", name="sound2", state="absent")
     held = modules.fails("nexcage_container", name="frail1", state="absent")  # nobody else can remove it
     assert held["error"]["code"] == "E_QUARANTINED" and held["error"]["option"] is None

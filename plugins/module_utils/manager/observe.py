@@ -94,7 +94,14 @@ def everything(session: Session, backend: str | None = None) -> list[dict[str, t
             lost = ", ".join(held[holder])
             session.warnings.append(f"not listed: {lost}, as the plugin {holder}, to which it belongs, is not installed here")
         elif backend in (None, registry.short_name(holder)):
-            listed = session.operate(registry.get(holder, session.layout), "list", {"names": None})
+            try:
+                plugin = registry.get(holder, session.layout)
+            except NexcageError as error:
+                if backend is not None or error.code != "E_QUARANTINED":
+                    raise
+                session.warnings.append(f"not listed: {', '.join(held[holder])}; {error.message}")
+                continue
+            listed = session.operate(plugin, "list", {"names": None})
             found.update((item["name"], item) for item in listed if item["name"] in held[holder])
     return [found[name] for name in sorted(found)]
 
