@@ -176,6 +176,43 @@ plan:
       description: The options that differ, each with C(option), C(before), C(after) and C(live).
       type: list
       elements: dict
+hooks:
+  description: What became of each hook that an event of this run was told to, one entry for each plugin and event.
+  returned: if a plugin listens, also on failure
+  type: list
+  elements: dict
+  contains:
+    plugin:
+      description: Who listens.
+      type: str
+    event:
+      description: The event.
+      type: str
+      sample: container.pre_create
+    executions:
+      description: How often it was told.
+      type: int
+    failures:
+      description: How often it failed, timeouts included.
+      type: int
+    timeouts:
+      description: How often it ran out of time.
+      type: int
+    vetoes:
+      description: How often it stopped the task.
+      type: int
+    total_ms:
+      description: Milliseconds in all.
+      type: float
+    avg_ms:
+      description: Milliseconds on average.
+      type: float
+    min_ms:
+      description: Milliseconds of the shortest.
+      type: float
+    max_ms:
+      description: Milliseconds of the longest.
+      type: float
 sandbox:
   description: How the backend's code was locked in.
   returned: success

@@ -200,6 +200,11 @@ plan:
   returned: success
   type: list
   elements: dict
+hooks:
+  description: What became of the hooks that were told of it, as RV(nexcage.backends.nexcage_container#module:hooks).
+  returned: if a plugin listens
+  type: list
+  elements: dict
 error:
   description: What went wrong, as RV(nexcage.backends.nexcage_container#module:error). With C(E_GRANT) its C(details.grant) is the block to paste.
   returned: failure

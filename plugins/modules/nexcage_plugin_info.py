@@ -163,6 +163,11 @@ plugins:
     manifest:
       description: What the plugin declares, as in C(plugin.json).
       type: dict
+hooks:
+  description: What became of the hooks that were told of it, as RV(nexcage.backends.nexcage_container#module:hooks).
+  returned: if a plugin listens
+  type: list
+  elements: dict
 error:
   description: What went wrong, as RV(nexcage.backends.nexcage_container#module:error).
   returned: failure
