@@ -81,6 +81,20 @@ def test_a_run_without_a_change_starts_nothing_but_its_worker(converged: t.Calla
 
 
 @pytest.mark.requires("root", "linux", "crun")
+def test_a_change_that_nobody_listens_to_imports_nothing_for_it(tmp_path: pathlib.Path) -> None:
+    environment = {"NEXCAGE_ROOT": str(tmp_path), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    listening = {"module_utils.manager.hooks", "module_utils.manager.listeners", "module_utils.model.hook"}
+    for content, wanted in ((None, set()), ('{"schema_version": 1, "plugins": {}}', listening)):
+        record(tmp_path, 1)
+        if content is not None:
+            (tmp_path / "var/lib/nexcage/hooks.json").write_text(content)
+        words = [sys.executable, "-B", "-c", PROGRAM, json.dumps({"name": "web1", "state": "absent"})]
+        answer = json.loads(subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout)
+        assert answer["result"].get("changed") is True, answer["result"]
+        assert set(payload.own(dict.fromkeys(answer["modules"], 0))) & listening == wanted
+
+
+@pytest.mark.requires("root", "linux", "crun")
 def test_a_task_asks_the_runtime_for_its_own_container(converged: t.Callable[[], dict[str, t.Any]], tmp_path: pathlib.Path) -> None:
     folder = tmp_path / "run/nexcage/oci/crun-backend"
     (folder / "another").mkdir(parents=True)
