@@ -57,6 +57,7 @@ def site(host: Host, tmp_path: pathlib.Path) -> t.Iterator[Site]:
     for name in dict.fromkeys(made.names):
         modules.works("nexcage_plugin", name=name, state="absent")
     assert not (host.root / "var/lib/nexcage/hooks.json").exists()
+    (host.root / "etc/nexcage/config.json").unlink(missing_ok=True)
 
 
 def test_order_and_its_reverse_in_a_teardown(site: Site) -> None:
