@@ -34,7 +34,9 @@ def choose(session: Session, wanted: str, owner: str | None, name: str = "") -> 
     if routed is not None:
         return routed
     refused = []
-    for plugin in registry.all_plugins(session.layout):
+    for plugin in registry.in_order(session.layout):
+        if plugin.installed is not None and not plugin.manifest["provides_backend"]:
+            continue
         if not plugin.enabled or plugin.problem is not None:
             refused.append(f"{plugin.backend}: {plugin.problem.message if plugin.problem else 'disabled'}")
             continue

@@ -253,7 +253,7 @@ class Hooks:
                 if not chosen.get("enabled", True):
                     raise NexcageError("E_DISABLED", f"{name} is disabled")
                 found = installed.load(self._session.layout, name)
-                self._found[name] = registry.Plugin(name, found.package.manifest, True, installed.PRIORITY, chosen.get("config") or {}, found)
+                self._found[name] = registry.Plugin(name, found.package.manifest, True, settings.PRIORITY, chosen.get("config") or {}, found)
             except NexcageError as error:
                 self._found[name] = error
         return self._found[name]

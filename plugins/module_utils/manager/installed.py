@@ -14,12 +14,11 @@ import typing as t
 from ..broker import guarded
 from ..model.config import Layout
 from ..model.errors import NexcageError
+from ..model.manifest_fields import NAME
 from ..model.version import EXACT_PATTERN
 from . import archive, grants, package, records, settings, trust
 from .package import Package
 from .records import Record, Release
-
-PRIORITY = 100  # of an installed plugin that nobody preferred
 
 
 class Installed(t.NamedTuple):
@@ -58,16 +57,18 @@ def setting(layout: Layout, name: str, default: t.Any) -> t.Any:
 
 def names(layout: Layout) -> list[str]:
     """The plugins that are installed, sorted."""
-    found = []
-    for name in records.names(layout):
-        try:
-            record = records.read(layout, name)
-        except NexcageError:  # of this one alone: whoever uses it is told what is wrong
-            found.append(name)
-            continue
-        if record is not None and record.active is not None:
-            found.append(name)
-    return found
+    return [name for name in records.names(layout) if is_installed(layout, name)]
+
+
+def is_installed(layout: Layout, name: str) -> bool:
+    """Whether a plugin of that name is installed, of use or not."""
+    if not re.fullmatch(NAME.pattern, name):
+        return False
+    try:
+        record = records.read(layout, name)
+    except NexcageError:  # of this one alone: whoever uses it is told what is wrong
+        return True
+    return record is not None and record.active is not None
 
 
 def lying(layout: Layout, name: str) -> str:

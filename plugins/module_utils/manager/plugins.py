@@ -129,7 +129,7 @@ def _situation(session: Session, record: Record) -> Situation:
             secret = settings.secret_names(installed.fetch(session.layout, record.name, record.active)[0].manifest)
         except NexcageError as error:
             damage = error.message
-    priority = chosen.get("priority", installed.PRIORITY)
+    priority = chosen.get("priority", settings.PRIORITY)
     return Situation(record.active, grant, chosen.get("enabled", True), priority, config, record.quarantined, damage, secret)
 
 

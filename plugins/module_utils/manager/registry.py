@@ -96,19 +96,18 @@ def _installed(name: str, layout: Layout) -> Plugin:
     """One plugin that was installed from a package."""
     from . import installed
 
-    known = installed.names(layout)
-    full = next((candidate for candidate in (name, full_name(name)) if candidate in known), None)
+    full = next((candidate for candidate in (name, full_name(name)) if installed.is_installed(layout, candidate)), None)
     if full is None:
         raise NexcageError(
             "E_NOT_FOUND",
             "no such plugin",
             option="name",
             value=name,
-            remedy=f"use one of {', '.join(sorted([*BUILT_IN, *known]))}, or install it with nexcage_plugin",
+            remedy=f"use one of {', '.join(sorted([*BUILT_IN, *installed.names(layout)]))}, or install it with nexcage_plugin",
         )
     chosen = settings.read(layout).get(full, {})
     found = installed.load(layout, full)
-    return Plugin(full, found.package.manifest, chosen.get("enabled", True), chosen.get("priority", installed.PRIORITY), chosen.get("config") or {}, found)
+    return Plugin(full, found.package.manifest, chosen.get("enabled", True), chosen.get("priority", settings.PRIORITY), chosen.get("config") or {}, found)
 
 
 def holding(owner: str, layout: Layout, container: str) -> Plugin:
@@ -161,17 +160,30 @@ def exists(name: str, layout: Layout) -> bool:
         return True
     from . import installed
 
-    return name in installed.names(layout)
+    return installed.is_installed(layout, name)
 
 
 def all_plugins(layout: Layout) -> list[Plugin]:
     """Every plugin, the preferred one first; those that cannot be used say why in ``problem``."""
-    found = [get(name, layout) for name in BUILT_IN]
-    if os.path.isdir(layout.state + "/plugins"):
-        from . import installed
+    return list(in_order(layout))
 
-        found += [_or_problem(name, layout) for name in installed.names(layout)]
-    return sorted(found, key=lambda plugin: (plugin.priority, plugin.name))
+
+def in_order(layout: Layout) -> t.Iterator[Plugin]:
+    """The same one by one: a package is opened when its turn comes, so that hundreds of them cost no task anything."""
+    chosen = settings.read(layout)
+    try:
+        others = os.listdir(layout.state + "/plugins")
+    except OSError:
+        others = []
+
+    def rank(name: str) -> tuple[int, str]:
+        return chosen.get(name, {}).get("priority", BUILT_IN.get(name, settings.PRIORITY)), name
+
+    for name in sorted([*BUILT_IN, *others], key=rank):
+        if name in BUILT_IN:
+            yield get(name, layout)
+        elif exists(name, layout):
+            yield _or_problem(name, layout)
 
 
 def named(name: str, layout: Layout) -> Plugin:
@@ -201,10 +213,8 @@ def _or_problem(name: str, layout: Layout) -> Plugin:
     try:
         return _installed(name, layout)
     except NexcageError as problem:
-        from . import installed
-
         chosen = settings.read(layout).get(name, {})
-        return Plugin(name, {}, chosen.get("enabled", True), chosen.get("priority", installed.PRIORITY), chosen.get("config") or {}, problem=problem)
+        return Plugin(name, {}, chosen.get("enabled", True), chosen.get("priority", settings.PRIORITY), chosen.get("config") or {}, problem=problem)
 
 
 def sources(plugin: Plugin) -> dict[str, str]:

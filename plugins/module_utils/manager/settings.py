@@ -22,6 +22,7 @@ FILES = (FILE, "nexcage.json")  # the first one that is there counts, alone
 LARGEST = 1 << 20  # bytes; NexCage reads no more either
 MASK = "********"
 KEYS = ("enabled", "priority", "config")
+PRIORITY = 100  # of an installed plugin that nobody preferred
 # accepted because existing configurations have it
 NO_EFFECT = {"bundle_path": "bundles lie in the state folder, one for each container"}
 

@@ -9,7 +9,7 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.nexcage.backends.plugins.module_utils.manager import package, records
+from ansible_collections.nexcage.backends.plugins.module_utils.manager import installed, package, records, registry
 from ansible_collections.nexcage.backends.plugins.module_utils.model.config import Layout
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 from ansible_collections.nexcage.backends.tests.support import modules, releases
@@ -314,3 +314,16 @@ def test_case_97_without_a_line_of_intent_nothing_is_installed(root: pathlib.Pat
     assert result["error"]["code"] == "E_AUDIT" and snapshot(root) == before
     (root / "var/log/nexcage").unlink()
     assert ask(src=source, trust="unsigned")["changed"]
+
+
+def test_many_plugins_cost_nothing_before_their_turn(root: pathlib.Path, author: Author, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        name = f"demo{number}-backend"
+        assert ask(name=name, src=author(name=name), trust="unsigned", priority=30 - number)["changed"]
+    layout = Layout.for_user(0, {"NEXCAGE_ROOT": str(root)})
+    opened: list[str] = []
+    fetch = installed.fetch
+    monkeypatch.setattr(installed, "fetch", lambda place, name, release: [opened.append(name), fetch(place, name, release)][1])
+    turns = registry.in_order(layout)
+    assert [next(turns).name for _number in range(2)] == ["crun-backend", "runc-backend"] and opened == []
+    assert [plugin.name for plugin in turns] == opened == ["demo2-backend", "demo1-backend", "demo0-backend"]
