@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shutil
 import typing as t
 
 import pytest
@@ -28,6 +29,9 @@ def host(session_host: Host) -> t.Iterator[Host]:
     with modules.nexcage_root(session_host.root):
         yield session_host
         assert session_host.clear() == []
+        # settings, trust, grants, and the records of plugins with their version floors
+        for folder in (session_host.layout.configuration, f"{session_host.layout.state}/plugins"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
