@@ -52,7 +52,13 @@ class Authority:
         now = dt.datetime.now(dt.timezone.utc)
         start, end = sorted((now - dt.timedelta(days=1), now + dt.timedelta(days=days)))
         builder = x509.CertificateBuilder(self._name, name, key.public_key(), x509.random_serial_number(), start, end)
-        for extension, critical in extensions:
+        # Python 3.13 asks for what RFC 5280 does: key identifiers everywhere, and what an authority's key is for (4.2.1.1 to 4.2.1.3).
+        always: list[tuple[x509.ExtensionType, bool]] = [
+            (x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False),
+            (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),
+            (x509.KeyUsage(True, False, False, False, False, name == self._name, name == self._name, False, False), True),
+        ]
+        for extension, critical in [*extensions, *always]:
             builder = builder.add_extension(extension, critical)
         return builder.sign(self._key, hashes.SHA256())
 
