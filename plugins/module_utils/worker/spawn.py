@@ -171,7 +171,7 @@ class Worker:
         if frame["t"] == "failed":
             self._end("the plugin could not be loaded")
             raise self._plugin_error(frame["error"], f"the plugin {name} cannot be loaded")
-        self.operations = tuple(str(operation) for operation in frame["operations"])
+        self.operations = tuple(clean(operation) for operation in frame["operations"])
         return self.operations
 
     def request(
