@@ -199,7 +199,7 @@ def _call(operation: str, *arguments: str, data: bytes = b"") -> runtime.Answer:
     """Run ``ssh-keygen -Y`` with an environment of ours, and no terminal that it could ask on."""
     path = program()
     try:
-        ended = subprocess.run(
+        ended = subprocess.run(  # pylint: disable=ansible-bad-function
             [path, "-Y", operation, *arguments],
             input=data,
             capture_output=True,
