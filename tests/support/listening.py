@@ -108,7 +108,7 @@ class Journal:
 
     def lines(self) -> list[tuple[str, str, dict[str, t.Any]]]:
         """Plugin, event and payload without the spec."""
-        return [(plugin, event, told) for plugin, event, told in json.loads(self.file.read_text())]
+        return list(map(tuple, json.loads(self.file.read_text())))
 
     def events(self, prefix: str = "container.") -> list[str]:
         """Plugin and event, without the prefix's first part."""

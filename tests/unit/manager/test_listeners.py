@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pathlib
 import typing as t
@@ -71,12 +72,11 @@ def test_killed_at_each_step_it_names_whoever_listens(layout: Layout, monkeypatc
         place = Layout.for_user(0, {"NEXCAGE_ROOT": f"{layout.state}/{step}"})
         if change != "install":
             bring(place, NAME, ROW)
-        left = [step]
+        left = itertools.count(-step)
 
-        def dying(*given: t.Any, _left: list[int] = left, **named: t.Any) -> None:
-            if _left[0] == 0:
+        def dying(*given: t.Any, left: t.Iterator[int] = left, **named: t.Any) -> None:
+            if next(left) == 0:
                 raise Killed
-            _left[0] -= 1
             write(*given, **named)
 
         with monkeypatch.context() as patch:
