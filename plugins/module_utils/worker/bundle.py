@@ -101,7 +101,7 @@ def _source(name: str) -> str:
 
 
 def _part(name: str) -> str | bytes:
-    """Compiled code where it is kept: the worker then starts in less than half the time (``make bench``)."""
+    """Compiled code where it is kept, so that the worker need not compile it while the module waits."""
     loader = _loader(name)
     return (loader and loader.kept_code(BASE + name)) or _source(name)
 
