@@ -188,7 +188,9 @@ options:
       - Changes live.
     type: int
   ulimits:
-    description: Resource limits of the process in the form C(NAME=SOFT[:HARD]), such as V(nofile=1024:2048).
+    description:
+      - Resource limits of the process in the form C(NAME=SOFT[:HARD]), such as V(nofile=1024:2048).
+      - A limit that is not named is that of a fresh system, or of the bundle, and not that of whoever runs the task.
     type: list
     elements: str
     aliases: [ulimit]

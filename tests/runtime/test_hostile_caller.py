@@ -7,12 +7,14 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import sys
 import typing as t
 
 import pytest
+from ansible_collections.nexcage.backends.plugins.module_utils.broker.oci import privileges
 from ansible_collections.nexcage.backends.tests.support import modules
 from ansible_collections.nexcage.backends.tests.support.host import Host, Process
 
@@ -45,6 +47,39 @@ def test_signals_ignored_and_blocked(host: Host, backend: str) -> None:
     asked = run(signals, "nexcage_container_exec", name="odd", argv=["sh", "-c", "exit 7"])
     assert asked["rc"] == 7
     assert run(signals, "nexcage_container", name="odd", state="absent")["changed"]
+
+
+LIMITS = {"CPU": 500, "FSIZE": 8 << 20, "AS": 4 << 30, "DATA": 2 << 30, "CORE": 4096, "STACK": 4 << 20, "MEMLOCK": 65536, "NOFILE": 512, "MSGQUEUE": 1000}
+
+
+def limited() -> None:
+    for name, most in LIMITS.items():
+        number = {"MSGQUEUE": 12}.get(name)
+        resource.setrlimit(getattr(resource, "RLIMIT_" + name) if number is None else number, (most, most))
+
+
+def shown(pid: int | str) -> dict[str, str]:
+    """The limits of a process by name, as the kernel shows them."""
+    lines = pathlib.Path(f"/proc/{pid}/limits").read_text().splitlines()[1:]
+    return {line[:26].strip(): " ".join(line[26:68].split()) for line in lines}
+
+
+def test_limits_of_the_caller_reach_neither_container_nor_conmon(host: Host, backend: str) -> None:
+    may_raise = pathlib.Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"] and "SYS_RESOURCE" in privileges.bounding()
+    asked: dict[str, t.Any] = {"backend": backend, "image": host.image, "ulimits": ["nofile=300:400"]}
+    free = run(lambda: None, "nexcage_container", name="free", **asked)
+    made = run(limited, "nexcage_container", name="odd", **asked)
+    assert not made.get("failed"), made["msg"]
+    plain, odd = (shown(result["container"]["pid"]) for result in (free, made))
+    assert plain["Max open files"] == odd["Max open files"] == "300 400"
+    told = run(limited, "nexcage_container_exec", name="odd", argv=["cat", "/proc/self/limits"])["stdout"]
+    assert told == pathlib.Path(f"/proc/{made['container']['pid']}/limits").read_text().rstrip("\n")
+    if may_raise:
+        assert odd == plain and plain["Max cpu time"] == plain["Max file size"] == "unlimited unlimited"
+        conmon = shown(Process(made["container"]["pid"]).status("PPid")[0])
+        assert [conmon[f"Max {what}"] for what in ("cpu time", "file size", "address space")] == ["unlimited unlimited"] * 3
+    else:
+        assert odd["Max cpu time"] == "500 500" and plain["Max core file size"] == "0 unlimited"
 
 
 def shared(folder: pathlib.Path) -> list[str]:

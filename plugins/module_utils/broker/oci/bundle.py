@@ -209,8 +209,7 @@ def _privileges(process: dict[str, t.Any], spec: ContainerSpec, fresh: bool) -> 
             for name in names or []:
                 if name.replace("CAP_", "", 1) not in held:
                     privileges.lacking(name.replace("CAP_", "", 1), "bundle")
-    if fresh or spec.get("ulimits") is not None:
-        process["rlimits"] = privileges.rlimits(spec.get("ulimits") or {})
+    process["rlimits"] = privileges.rlimits(spec.get("ulimits") or {}, process.get("rlimits") or ())
 
 
 def arguments(spec: ContainerSpec, image: t.Mapping[str, t.Any], otherwise: t.Sequence[str]) -> list[str]:

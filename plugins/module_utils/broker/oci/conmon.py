@@ -19,7 +19,7 @@ import typing as t
 
 from ...model.errors import NexcageError
 from .. import store
-from . import cgroup_control, process, records, runtime
+from . import cgroup_control, privileges, process, records, runtime
 
 TIMEOUT = 120.0  # seconds until the runtime must have made a container
 LOG_LIMIT = 64 << 20  # bytes; conmon starts the file anew beyond
@@ -82,6 +82,7 @@ def create(
             os.close(start_read)
             sync_write = start_read = -1
             store.checkpoint("conmon:spawned")
+            privileges.free(child.pid)
             cgroup_control.leave(child.pid, container.record["cgroup"])
             os.write(start_write, b"\0")
             store.checkpoint("conmon:released")

@@ -25,8 +25,21 @@ DEFAULT = "CHOWN DAC_OVERRIDE FOWNER FSETID KILL NET_BIND_SERVICE SETFCAP SETGID
 _RLIMITS = tuple("as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split())
 _NUMBERS = {"locks": 10, "msgqueue": 12, "nice": 13, "rtprio": 14, "rttime": 15, "sigpending": 11}  # getrlimit(2)
 _INFINITY = 18446744073709551615  # the runtime specification's unsigned RLIM_INFINITY
-# What a container gets where the task says nothing, as far as the caller can give it; the values are podman's.
-_DEFAULT_RLIMITS = {"nofile": 1048576, "nproc": 4194304}
+# What a container gets where the task says nothing: soft and hard, -1 unlimited. Those of nofile and nproc are podman's,
+# the others what the kernel gives its first process (INIT_RLIMITS in include/asm-generic/resource.h).
+_DEFAULT_RLIMITS = {
+    **dict.fromkeys(("as", "cpu", "data", "fsize", "locks", "rss", "rttime"), (-1, -1)),
+    "core": (0, -1),
+    "memlock": (8 << 20, 8 << 20),
+    "msgqueue": (819200, 819200),
+    "nice": (0, 0),
+    "nofile": (1048576, 1048576),
+    "nproc": (4194304, 4194304),
+    "rtprio": (0, 0),
+    "stack": (8 << 20, -1),
+}
+# Of them, those that could end conmon one day, or the runtime before the container is there
+_DEADLY = ("as", "cpu", "data", "fsize", "rss")
 
 
 def bounding() -> list[str]:
@@ -88,38 +101,81 @@ def process_sets(granted: t.Sequence[str], added: t.Sequence[str], root: bool) -
     return {"bounding": bounds, "effective": held, "permitted": held, "inheritable": held, "ambient": held}
 
 
-def rlimits(asked: t.Mapping[str, t.Sequence[int]]) -> list[dict[str, t.Any]]:
-    """The runtime specification's ``rlimits``: what was asked for, then the defaults.
+def rlimits(asked: t.Mapping[str, t.Sequence[int]], given: t.Sequence[t.Mapping[str, t.Any]] = ()) -> list[dict[str, t.Any]]:
+    """The runtime specification's ``rlimits``: what was asked for, then what a bundle says, then the defaults.
 
-    Without explicit values the limits of whoever calls the runtime would leak into the container.
+    Without explicit values the limits of whoever calls the runtime would leak into the container: all are named.
 
     Args:
         asked: Canonical ``ulimits``: name to soft and hard value, ``-1`` unlimited.
+        given: ``rlimits`` of a bundle.
 
     Raises:
         NexcageError: ``E_INVALID`` or ``E_PRIVILEGE`` where the kernel would refuse the value.
     """
-    may_raise = "SYS_RESOURCE" in bounding()
-    wanted = {name: (value[0], value[1]) for name, value in asked.items()}
-    for name, (soft, hard) in wanted.items():
+    may_raise = _may_raise()
+    for name, (soft, hard) in asked.items():
         _check_rlimit(name, soft, hard, may_raise)
-    for name, value in _DEFAULT_RLIMITS.items():
-        if name not in wanted:
-            most = _hard(name)
-            best = value if most < 0 else min(value, most)
-            wanted[name] = (best, best)
-    return [{"type": "RLIMIT_" + name.upper(), "soft": _unsigned(soft), "hard": _unsigned(hard)} for name, (soft, hard) in sorted(wanted.items())]
+    usual = {name: _possible(name, soft, hard, may_raise) for name, (soft, hard) in {**_DEFAULT_RLIMITS, "sigpending": _pending()}.items()}
+    if not all(isinstance(entry, dict) and isinstance(entry.get("type"), str) for entry in given):
+        raise NexcageError("E_INVALID", "process.rlimits of the bundle's config.json is no list of limits", option="bundle", value=str(given))
+    found = {entry["type"]: dict(entry) for entry in [*map(_entry, usual.items()), *given, *map(_entry, asked.items())]}
+    return [found[kind] for kind in sorted(found)]
+
+
+def free(pid: int) -> None:
+    """Take limits of the caller off a child that shall outlive it, as far as the kernel lets us."""
+    for name in _DEADLY:
+        number = _number(name)
+        soft, hard = resource.getrlimit(number)
+        if soft != resource.RLIM_INFINITY:
+            best = resource.RLIM_INFINITY if _may_raise() else hard
+            resource.prlimit(pid, number, (best, best))
+
+
+def _may_raise() -> bool:
+    """Whether the kernel lets us raise a hard limit: not in a user namespace, whatever capabilities one has there."""
+    return "SYS_RESOURCE" in bounding() and (store.read_bytes(f"{PROC}/self/uid_map") or b"").split() == [b"0", b"0", b"4294967295"]
+
+
+def _pending() -> tuple[int, int]:
+    """The kernel's own default, half of the threads that it can have (fork_init in kernel/fork.c)."""
+    most = int(store.read_bytes(f"{PROC}/sys/kernel/threads-max") or b"0") // 2 or -1
+    return most, most
+
+
+def _possible(name: str, soft: int, hard: int, may_raise: bool) -> tuple[int, int]:
+    """A default as far as the caller can give it."""
+    tops = [] if may_raise else [_hard(name)]
+    if name == "nofile":
+        tops.append(_ceiling())
+    for top in tops:
+        if top >= 0:
+            soft, hard = (top if value < 0 else min(value, top) for value in (soft, hard))
+    return soft, hard
+
+
+def _entry(limit: tuple[str, t.Sequence[int]]) -> dict[str, t.Any]:
+    name, (soft, hard) = limit
+    return {"type": "RLIMIT_" + name.upper(), "soft": _unsigned(soft), "hard": _unsigned(hard)}
+
+
+def _ceiling() -> int:
+    """The most descriptors that the kernel gives anybody."""
+    return int(store.read_bytes(f"{PROC}/sys/fs/nr_open") or b"1048576")
 
 
 def _unsigned(value: int) -> int:
     return _INFINITY if value < 0 else value
 
 
-def _hard(name: str) -> int:
+def _number(name: str) -> int:
     number = _NUMBERS.get(name)
-    if number is None:
-        number = t.cast(int, getattr(resource, "RLIMIT_" + name.upper()))
-    hard = resource.getrlimit(number)[1]
+    return t.cast(int, getattr(resource, "RLIMIT_" + name.upper())) if number is None else number
+
+
+def _hard(name: str) -> int:
+    hard = resource.getrlimit(_number(name))[1]
     return -1 if hard == resource.RLIM_INFINITY else hard
 
 
@@ -129,7 +185,7 @@ def _check_rlimit(name: str, soft: int, hard: int, may_raise: bool) -> None:
         raise NexcageError("E_INVALID", "no such limit", option="ulimits", value=shown, remedy="use " + ", ".join(_RLIMITS))
     if hard >= 0 and (soft < 0 or soft > hard):
         raise NexcageError("E_INVALID", "the soft limit is above the hard limit", option="ulimits", value=shown)
-    ceiling = int(store.read_bytes(f"{PROC}/sys/fs/nr_open") or b"1048576") if name == "nofile" else -1
+    ceiling = _ceiling() if name == "nofile" else -1
     if ceiling >= 0 and (hard < 0 or hard > ceiling):
         raise NexcageError(
             "E_INVALID",

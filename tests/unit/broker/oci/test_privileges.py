@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pathlib
 import resource
+import subprocess
 import typing as t
 
 import pytest
@@ -58,45 +59,91 @@ def test_the_five_sets() -> None:
 
 
 @pytest.fixture
-def caller(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> t.Callable[[int, list[str]], None]:
+def caller(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., None]:
     (tmp_path / "sys" / "fs").mkdir(parents=True)
+    (tmp_path / "sys" / "kernel").mkdir()
+    (tmp_path / "self").mkdir()
     (tmp_path / "sys" / "fs" / "nr_open").write_text("5000\n")
+    (tmp_path / "sys" / "kernel" / "threads-max").write_text("900\n")
     monkeypatch.setattr(privileges, "PROC", str(tmp_path))
 
-    def has(hard: int, held: list[str]) -> None:
+    def has(hard: int, held: list[str], mapped: str = "0 0 4294967295") -> None:
+        (tmp_path / "self" / "uid_map").write_text(f"         {mapped}\n")
         monkeypatch.setattr(resource, "getrlimit", lambda _number: (10, hard))
         monkeypatch.setattr(privileges, "bounding", lambda: held)
 
     return has
 
 
-def test_limits_are_given_as_asked_and_else_as_high_as_can_be(caller: t.Callable[[int, list[str]], None]) -> None:
-    caller(1000, [])
-    found = {
-        entry["type"]: (entry["soft"], entry["hard"]) for entry in privileges.rlimits({"core": [0, 0], "nproc": [5, 6], "nice": [1, 2], "msgqueue": [1, 1]})
-    }
-    assert found == {"RLIMIT_CORE": (0, 0), "RLIMIT_NPROC": (5, 6), "RLIMIT_NOFILE": (1000, 1000), "RLIMIT_NICE": (1, 2), "RLIMIT_MSGQUEUE": (1, 1)}
+INFINITE = 18446744073709551615
+
+
+def limits(asked: dict[str, list[int]], given: t.Sequence[dict[str, t.Any]] = ()) -> dict[str, tuple[int, int]]:
+    return {entry["type"][len("RLIMIT_") :].lower(): (entry["soft"], entry["hard"]) for entry in privileges.rlimits(asked, given)}
+
+
+def test_every_limit_is_named_and_none_is_the_callers(caller: t.Callable[..., None]) -> None:
+    caller(1000, ["SYS_RESOURCE"])
+    found = limits({})
+    assert sorted(found) == sorted(privileges._RLIMITS)
+    assert found["cpu"] == found["fsize"] == found["as"] == (INFINITE, INFINITE)
+    assert (found["core"], found["stack"], found["nofile"]) == ((0, INFINITE), (8 << 20, INFINITE), (5000, 5000))  # nofile: the kernel's own limit
+    assert (found["nproc"], found["sigpending"], found["nice"]) == ((4194304, 4194304), (450, 450), (0, 0))
+    caller(10, ["SYS_RESOURCE"])
+    assert limits({}) == found
+
+
+@pytest.mark.parametrize(("held", "mapped"), [([], "0 0 4294967295"), (["SYS_RESOURCE"], "0 100000 65536")])
+def test_a_caller_that_cannot_raise_gives_what_it_has(caller: t.Callable[..., None], held: list[str], mapped: str) -> None:
+    caller(1000, held, mapped)
+    found = limits({})
+    assert (found["cpu"], found["core"], found["stack"], found["nofile"]) == ((1000, 1000), (0, 1000), (1000, 1000), (1000, 1000))
+    caller(resource.RLIM_INFINITY, held, mapped)
+    assert limits({})["cpu"] == (INFINITE, INFINITE)
+
+
+def test_the_task_counts_before_the_bundle_and_that_before_the_defaults(caller: t.Callable[..., None]) -> None:
     caller(resource.RLIM_INFINITY, [])
-    found = {entry["type"]: (entry["soft"], entry["hard"]) for entry in privileges.rlimits({"core": [-1, -1]})}
-    assert found["RLIMIT_CORE"] == (18446744073709551615, 18446744073709551615) and found["RLIMIT_NOFILE"] == (1048576, 1048576)
+    given = [{"type": "RLIMIT_NPROC", "soft": 1, "hard": 2}, {"type": "RLIMIT_FSIZE", "soft": 3, "hard": 4}]
+    found = limits({"core": [-1, -1], "nproc": [5, 6], "nice": [1, 2]}, given)
+    assert (found["core"], found["nproc"], found["nice"], found["fsize"]) == ((INFINITE, INFINITE), (5, 6), (1, 2), (3, 4))
+    for wrong in ([7], [{"soft": 1}], [{"type": 7}]):
+        with pytest.raises(NexcageError) as caught:
+            privileges.rlimits({}, t.cast("list[dict[str, t.Any]]", wrong))
+        assert (caught.value.code, caught.value.option) == ("E_INVALID", "bundle")
+
+
+def test_a_child_that_shall_outlive_the_caller_is_freed_of_its_limits() -> None:
+    with subprocess.Popen(["sleep", "60"], preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))) as child:
+        try:
+            before = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 30, before[1]))
+            try:
+                privileges.free(child.pid)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            assert resource.prlimit(child.pid, resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+        finally:
+            child.kill()
 
 
 @pytest.mark.parametrize(
-    ("asked", "held", "code"),
+    ("asked", "held", "mapped", "code"),
     [
-        ({"nope": [1, 1]}, [], "E_INVALID"),
-        ({"core": [2, 1]}, [], "E_INVALID"),
-        ({"core": [-1, 1]}, [], "E_INVALID"),
-        ({"nofile": [1, 6000]}, ["SYS_RESOURCE"], "E_INVALID"),
-        ({"nofile": [1, -1]}, ["SYS_RESOURCE"], "E_INVALID"),
-        ({"nofile": [1, 4000]}, [], "E_PRIVILEGE"),
-        ({"core": [1, -1]}, [], "E_PRIVILEGE"),
-        ({"core": [1, -1]}, ["SYS_RESOURCE"], ""),
-        ({"nofile": [1, 4000]}, ["SYS_RESOURCE"], ""),
+        ({"nope": [1, 1]}, [], "0 0 4294967295", "E_INVALID"),
+        ({"core": [2, 1]}, [], "0 0 4294967295", "E_INVALID"),
+        ({"core": [-1, 1]}, [], "0 0 4294967295", "E_INVALID"),
+        ({"nofile": [1, 6000]}, ["SYS_RESOURCE"], "0 0 4294967295", "E_INVALID"),
+        ({"nofile": [1, -1]}, ["SYS_RESOURCE"], "0 0 4294967295", "E_INVALID"),
+        ({"nofile": [1, 4000]}, [], "0 0 4294967295", "E_PRIVILEGE"),
+        ({"core": [1, -1]}, [], "0 0 4294967295", "E_PRIVILEGE"),
+        ({"core": [1, -1]}, ["SYS_RESOURCE"], "0 100000 65536", "E_PRIVILEGE"),
+        ({"core": [1, -1]}, ["SYS_RESOURCE"], "0 0 4294967295", ""),
+        ({"nofile": [1, 4000]}, ["SYS_RESOURCE"], "0 0 4294967295", ""),
     ],
 )
-def test_limits_that_cannot_be_set(caller: t.Callable[[int, list[str]], None], asked: dict[str, list[int]], held: list[str], code: str) -> None:
-    caller(1000, held)
+def test_limits_that_cannot_be_set(caller: t.Callable[..., None], asked: dict[str, list[int]], held: list[str], mapped: str, code: str) -> None:
+    caller(1000, held, mapped)
     if not code:
         privileges.rlimits(asked)
         return
