@@ -52,6 +52,7 @@ class Session:
         self.told: list[dict[str, t.Any]] = []  # what became of each hook that an event was fired at
         self._hears: bool | None = None
         self._spare = worker
+        self._plugins: dict[str, registry.Plugin] = {}
         self._workers: dict[str, Worker] = {}
         self._sandboxes: dict[str, Sandbox] = {}
         self._budget = Budget(layout)
@@ -148,6 +149,7 @@ class Session:
         Raises:
             NexcageError: What the plugin or the broker refuses, with the plugin's name in its details.
         """
+        plugin = self._same(plugin)
         if operation not in plugin.manifest["operations"]:
             raise NexcageError("E_UNSUPPORTED", f"{plugin.name} has no operation {operation}", option="backend", value=plugin.backend)
         _refuse_ungranted(plugin, operation)
@@ -181,11 +183,15 @@ class Session:
 
     def ask(self, plugin: registry.Plugin, call: str, params: t.Mapping[str, t.Any]) -> t.Any:
         """One read of the broker on the manager's own account, through the plugin's gate."""
-        return self._gate(plugin, "info", []).call(call, params)
+        return self._gate(self._same(plugin), "info", []).call(call, params)
+
+    def _same(self, plugin: registry.Plugin) -> registry.Plugin:
+        """The plugin as this run first used it: one that is replaced meanwhile stays what it was, with its manifest and grant."""
+        return plugin if plugin.installed is None else self._plugins.setdefault(plugin.name, plugin)
 
     def heal(self, plugin: registry.Plugin, name: str) -> None:
         """Clear away what a killed run left of a container, on the manager's own account; not in check mode."""
-        self._gate(plugin, "update", [name]).call("oci.heal", {"name": name})
+        self._gate(self._same(plugin), "update", [name]).call("oci.heal", {"name": name})
 
     def outcome(self, plugin: registry.Plugin, name: str) -> dict[str, t.Any]:
         """What the last exec in a container ended with, whole: the plugin may have seen less of it."""

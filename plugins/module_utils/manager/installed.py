@@ -20,6 +20,12 @@ from . import archive, grants, package, records, settings, trust
 from .package import Package
 from .records import Record, Release
 
+# A refusal that a replacement can bring about. With one record a package moves once, and then its grant.
+MOVED = ("E_INTEGRITY", "E_NOT_FOUND", "E_GRANT")
+LOOKS = 3
+REPLACEMENTS = 100  # so many within one look are no replacements any more
+Seen = t.TypeVar("Seen")
+
 
 class Installed(t.NamedTuple):
     """One plugin that may be used.
@@ -104,7 +110,31 @@ def load(layout: Layout, name: str) -> Installed:
     Raises:
         NexcageError: ``E_NOT_FOUND``, ``E_INTEGRITY``, ``E_TRUST``, ``E_SIGNATURE``, ``E_GRANT``, ``E_QUARANTINED``.
     """
-    record = records.read(layout, name)
+    return steady(layout, name, lambda record: _usable(layout, name, record))
+
+
+def steady(layout: Layout, name: str, look: t.Callable[[Record | None], Seen]) -> Seen:
+    """What ``look`` makes of a plugin's record, whoever replaces the plugin meanwhile.
+
+    Who uses plugins waits for nobody, so a replacement may fall into the look. What is missing then has only moved, and
+    is looked for again: a refusal counts once it came ``LOOKS`` times with one and the same record.
+
+    Raises:
+        NexcageError: What ``look`` raises; ``E_STATE`` for a damaged record.
+    """
+    looks: dict[object, int] = {}
+    while True:
+        mark, record = records.mark(layout, name), records.read(layout, name)
+        looks[mark] = looks.get(mark, 0) + 1
+        try:
+            return look(record)
+        except NexcageError as error:
+            if error.code not in MOVED or record is None or looks[mark] >= LOOKS or len(looks) > REPLACEMENTS:
+                raise
+
+
+def _usable(layout: Layout, name: str, record: Record | None) -> Installed:
+    """The plugin that a record names."""
     if record is None or record.active is None:
         raise NexcageError("E_NOT_FOUND", "no such plugin is installed", option="name", value=name, remedy="install it with nexcage_plugin: state=present")
     release = record.active

@@ -85,13 +85,13 @@ def manage(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.A
     for folder in (layout.state, layout.runtime, layout.configuration):
         store.refuse_others(folder)
     if session.check_mode:
-        return _manage(session, name, parameters)
+        return installed.steady(layout, name, lambda record: _manage(session, record or Record(name, None), parameters))
     with install.lock(layout, session.timeout):
-        return _manage(session, name, parameters)
+        return _manage(session, records.read(layout, name) or Record(name, None), parameters)
 
 
-def _manage(session: Session, name: str, parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    record = records.read(session.layout, name) or Record(name, None)
+def _manage(session: Session, record: Record, parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    name = record.name
     now = _situation(session, record)
     state = parameters.get("state") or ("present" if source.given(parameters) else None)
     change = _CHANGES[state](session, record, now, parameters)

@@ -79,6 +79,15 @@ def names(layout: Layout) -> list[str]:
     return [name for name in found if os.path.exists(f"{layout.state}/plugins/{name}/{FILE}")]
 
 
+def mark(layout: Layout, name: str) -> tuple[int, ...]:
+    """What tells one writing of a plugin's record from the next one; empty where there is none."""
+    try:
+        facts = os.stat(f"{folder(layout, name)}/{FILE}")
+    except FileNotFoundError:
+        return ()
+    return facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns
+
+
 def read(layout: Layout, name: str) -> Record | None:
     """The record of one plugin, ``None`` where there is none.
 
