@@ -74,6 +74,8 @@ class Task:
         self.timeout: int = values.whole(1, 86400)("timeout", parameters["timeout"])
         kill = parameters.get("kill_signal")
         signal = None if kill is None else values.signal_number("kill_signal", kill)
+        if signal is None and self.state == "stopped":  # it is recorded only after the stop
+            signal = self.spec.get("stop_signal")
         self.ending = {"signal": signal, "timeout": self.spec.get("stop_timeout"), "force": parameters["force_kill"]}
         self.wait = observe.parse_wait(parameters.get("wait"), self.state)
         self.pull: str = parameters["pull"]
@@ -106,6 +108,7 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
         plugin.name,
         recreate=task.parameters["recreate"],
         replace_backend=task.parameters["replace_backend"],
+        live="update" in plugin.manifest["operations"],
     )
     if task.state != "absent":
         complete = options.complete(desired, recorded, task.parameters)
@@ -223,11 +226,15 @@ def _resolve(session: Session, plugin: registry.Plugin, reference: str, pull: st
 
 
 def _permit(session: Session, task: Task, steps: Plan, plugin: registry.Plugin, holder: registry.Plugin) -> None:
-    """Ask the policy for the whole plan, in check mode too: what it denies is denied before the first step."""
+    """Ask backend and policy for the whole plan, in check mode too: what one cannot or the other denies is refused before the first step."""
     order = session.orders.get(task.name, Order())
     for action in steps.actions:
         if action.kind != "pull":
             who = holder if action.kind in ("stop", "delete") else plugin
+            if OPERATIONS[action.kind] not in who.manifest["operations"]:
+                message = f"{who.name} cannot {action.kind} a container, and {action.reason}"
+                remedy = "choose another state, or another backend"
+                raise NexcageError("E_UNSUPPORTED", message, option="state", value=task.state, remedy=remedy, details={"plugin": who.name})
             session.permit(who, OPERATIONS[action.kind], _params(task, action.kind, order))
 
 

@@ -56,6 +56,7 @@ class Request(t.NamedTuple):
         replace_backend: May move to another backend.
         image: What the image reference stands for now: ``{"digest", "present"}``; ``None`` where
             the task names none, or nothing is to be created.
+        live: Whether the backend can change anything of a container that exists.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Request(t.NamedTuple):
     recreate: bool = False
     replace_backend: bool = False
     image: t.Mapping[str, t.Any] | None = None
+    live: bool = True
 
 
 class Plan:
@@ -160,6 +162,9 @@ def plan(request: Request, found: t.Mapping[str, t.Any] | None) -> Plan:
     changes += [*_image_changes(request, found), *moved]
     why = _why_replace(request, found, changes)
     actions: list[Action] = []
+    now = status
+    if request.state == "stopped":  # first of all: whatever cannot be written on a full disk, it can be stopped
+        actions, now = _to_stopped(status, False)
     if why:
         actions += _pull(request)
         actions.append(Action("replace", why, tuple(changes)))
@@ -168,7 +173,7 @@ def plan(request: Request, found: t.Mapping[str, t.Any] | None) -> Plan:
     else:
         if changes:
             actions.append(Action("update", "; ".join(map(str, changes)), tuple(changes)))
-        steps, after = _steps(request.state, status, status in RUNNING)
+        steps, after = _steps(request.state, now, status in RUNNING)
         actions += steps
     return Plan(request.name, actions, status, after, changes)
 
@@ -216,7 +221,7 @@ def _image_changes(request: Request, found: t.Mapping[str, t.Any]) -> list[Chang
 
 def _why_replace(request: Request, found: t.Mapping[str, t.Any], changes: t.Sequence[Change]) -> str:
     """The reason to make the container again, empty where it can stay."""
-    reasons = [str(change) for change in changes if not change.live]
+    reasons = [str(change) for change in changes if not (change.live and request.live)]
     if found.get("damage"):
         reasons.append(str(found["damage"]))
     if request.recreate:

@@ -57,13 +57,22 @@ def test_transitions(state: str) -> None:
         ("present", "running", ["replace", "start"]),
         ("present", "stopped", ["replace"]),
         ("started", "paused", ["replace", "start"]),
-        ("stopped", "running", ["replace"]),
+        ("stopped", "stopped", ["replace"]),
         ("paused", "running", ["replace", "start", "pause"]),
         ("restarted", "running", ["replace", "start"]),
     ],
 )
 def test_replace_comes_before_everything(state: str, status: str, expected: list[str]) -> None:
     assert kinds(plan(request(state, {"hostname": "new"}), found(status))) == expected
+
+
+@pytest.mark.parametrize("status", ["running", "paused"])
+@pytest.mark.parametrize(("option", "kind"), [("stop_timeout", "update"), ("hostname", "replace")])
+def test_a_stop_comes_before_what_can_fail(status: str, option: str, kind: str) -> None:
+    wanted = request("stopped", {option: {"stop_timeout": 3, "hostname": "new"}[option]}, image={"digest": None, "present": True})
+    made = plan(wanted, found(status))
+    assert kinds(made) == ["stop", kind] and made.status == (status, "stopped" if kind == "update" else "created")
+    assert kinds(plan(wanted, found("stopped"))) == [kind]
 
 
 def test_a_live_change_is_an_update() -> None:
@@ -146,7 +155,7 @@ def test_another_backends_container_is_not_removed() -> None:
         ("restarted", "paused", {}, ["stop", "start"]),
         ("started", "stopped", {"memory": 64 << 20}, ["update", "start"]),
         ("started", "stopped", {"hostname": "new"}, ["replace", "start"]),
-        ("stopped", "running", {"hostname": "new"}, ["replace"]),
+        ("stopped", "running", {"hostname": "new"}, ["stop", "replace"]),
         ("started", "absent", {}, ["create", "start"]),
     ],
 )
