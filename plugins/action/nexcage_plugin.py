@@ -9,33 +9,29 @@ import tempfile
 import typing as t
 
 from ansible.errors import AnsibleError
-from ansible.plugins.action import ActionBase
 from ansible_collections.nexcage.backends.plugins.module_utils.broker import guarded
 from ansible_collections.nexcage.backends.plugins.module_utils.manager import archive, lockfile, package, packing, source
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
+from ansible_collections.nexcage.backends.plugins.plugin_utils.delivery import Delivery
 
-MODULE = "nexcage.backends.nexcage_plugin"
 
-
-class ActionModule(ActionBase):
+class ActionModule(Delivery):
     """Runs ``nexcage_plugin``; with ``src`` on the controller, sends that there first."""
 
-    _supports_check_mode = True
-    _requires_connection = True
+    _supports_async = False  # what is sent would be gone before it is read
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """The module's result; an error names the option at fault where a file is no good."""
-        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        result: dict[str, t.Any] = super(Delivery, self).run(tmp, task_vars)
         arguments = dict(self._task.args)
         try:
             files = {} if _true(arguments.get("remote_src")) else self._read(arguments)
         except NexcageError as error:
             return {**result, "failed": True, "msg": str(error), "error": error.as_dict()}
-        if not files:
-            return {**result, **self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars)}
         try:
-            arguments.update({option: self._sent(*named) for option, named in files.items()}, remote_src=True)
-            return {**result, **self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars)}
+            if files:
+                arguments.update({option: self._sent(*named) for option, named in files.items()}, remote_src=True)
+            return {**result, **self.deliver(arguments, task_vars)}
         finally:
             t.cast("t.Any", self)._remove_tmp_path(self._connection._shell.tmpdir)
 

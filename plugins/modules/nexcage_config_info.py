@@ -144,23 +144,24 @@ error:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nexcage.backends.plugins.module_utils.worker.once import compile_once
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.delivered import OPTIONS, begin, part
 
 
 def main() -> None:
     """Run the module."""
-    compile_once()
-    from ansible_collections.nexcage.backends.plugins.module_utils.manager.configuration_shown import information
-    from ansible_collections.nexcage.backends.plugins.module_utils.manager.run import run
+    begin(AnsibleModule)
+    information = part("manager.configuration_shown").information
+    run = part("manager.run").run
 
     module = AnsibleModule(
         argument_spec={
             "names": {"type": "list", "elements": "str", "default": []},
             "path": {"type": "path"},
+            **OPTIONS,
         },
         supports_check_mode=True,
     )
-    run(module, information)
+    run(module, information, reading=True)
 
 
 if __name__ == "__main__":

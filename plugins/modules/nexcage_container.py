@@ -252,20 +252,20 @@ error:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nexcage.backends.plugins.module_utils.worker.once import compile_once
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.delivered import OPTIONS, begin, part
 
 
 def main() -> None:
     """Spawn the worker first: it starts while the rest is imported."""
-    compile_once()
-    from ansible_collections.nexcage.backends.plugins.module_utils.worker.launch import ahead
+    begin(AnsibleModule)
+    ahead = part("worker.launch").ahead
 
     process = ahead()
-    from ansible_collections.nexcage.backends.plugins.module_utils.manager.converge import converge
-    from ansible_collections.nexcage.backends.plugins.module_utils.manager.run import run
-    from ansible_collections.nexcage.backends.plugins.module_utils.model.options import argument_spec
+    converge = part("manager.converge").converge
+    run = part("manager.run").run
+    argument_spec = part("model.options").argument_spec
 
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    module = AnsibleModule(argument_spec={**argument_spec(), **OPTIONS}, supports_check_mode=True)
     run(module, converge, process)
 
 

@@ -125,17 +125,17 @@ error:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nexcage.backends.plugins.module_utils.worker.once import compile_once
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.delivered import OPTIONS, begin, part
 
 
 def main() -> None:
     """Spawn the worker first: it starts while the rest is imported."""
-    compile_once()
-    from ansible_collections.nexcage.backends.plugins.module_utils.worker.launch import ahead
+    begin(AnsibleModule)
+    ahead = part("worker.launch").ahead
 
     process = ahead()
-    from ansible_collections.nexcage.backends.plugins.module_utils.manager.execute import execute
-    from ansible_collections.nexcage.backends.plugins.module_utils.manager.run import run
+    execute = part("manager.execute").execute
+    run = part("manager.run").run
 
     module = AnsibleModule(
         argument_spec={
@@ -152,6 +152,7 @@ def main() -> None:
             "creates": {"type": "str"},
             "removes": {"type": "str"},
             "timeout": {"type": "int", "default": 120},
+            **OPTIONS,
         },
         mutually_exclusive=[("argv", "command")],
         required_one_of=[("argv", "command")],

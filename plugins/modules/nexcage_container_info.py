@@ -84,14 +84,14 @@ error:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nexcage.backends.plugins.module_utils.worker.once import compile_once
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.delivered import OPTIONS, begin, part
 
 
 def main() -> None:
     """Run the module."""
-    compile_once()
-    from ansible_collections.nexcage.backends.plugins.module_utils.manager.information import containers
-    from ansible_collections.nexcage.backends.plugins.module_utils.manager.run import run
+    begin(AnsibleModule)
+    containers = part("manager.information").containers
+    run = part("manager.run").run
 
     module = AnsibleModule(
         argument_spec={
@@ -104,10 +104,11 @@ def main() -> None:
             },
             "backend": {"type": "str"},
             "timeout": {"type": "int", "default": 120},
+            **OPTIONS,
         },
         supports_check_mode=True,
     )
-    run(module, containers)
+    run(module, containers, reading=True)
 
 
 if __name__ == "__main__":

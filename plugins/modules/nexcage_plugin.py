@@ -212,14 +212,14 @@ error:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nexcage.backends.plugins.module_utils.worker.once import compile_once
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.delivered import OPTIONS, begin, part
 
 
 def main() -> None:
     """Run the module."""
-    compile_once()
-    from ansible_collections.nexcage.backends.plugins.module_utils.manager.information import configure
-    from ansible_collections.nexcage.backends.plugins.module_utils.manager.run import run
+    begin(AnsibleModule)
+    configure = part("manager.information").configure
+    run = part("manager.run").run
 
     module = AnsibleModule(
         argument_spec={
@@ -239,6 +239,7 @@ def main() -> None:
             "allow_downgrade": {"type": "bool", "default": False},
             "priority": {"type": "int"},
             "config": {"type": "dict"},
+            **OPTIONS,
         },
         supports_check_mode=True,
     )

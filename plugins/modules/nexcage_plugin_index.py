@@ -131,14 +131,14 @@ error:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nexcage.backends.plugins.module_utils.worker.once import compile_once
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.delivered import OPTIONS, begin, part
 
 
 def main() -> None:
     """Run the module."""
-    compile_once()
-    from ansible_collections.nexcage.backends.plugins.module_utils.manager.index_build import publish
-    from ansible_collections.nexcage.backends.plugins.module_utils.manager.run import run
+    begin(AnsibleModule)
+    publish = part("manager.index_build").publish
+    run = part("manager.run").run
 
     module = AnsibleModule(
         argument_spec={
@@ -150,6 +150,7 @@ def main() -> None:
             "yanked": {"type": "dict"},
             "version": {"type": "int"},
             "lock_file": {"type": "path"},
+            **OPTIONS,
         },
         supports_check_mode=True,
     )

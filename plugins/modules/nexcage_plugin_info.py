@@ -175,24 +175,25 @@ error:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nexcage.backends.plugins.module_utils.worker.once import compile_once
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.delivered import OPTIONS, begin, part
 
 
 def main() -> None:
     """Run the module."""
-    compile_once()
-    from ansible_collections.nexcage.backends.plugins.module_utils.manager.information import plugins
-    from ansible_collections.nexcage.backends.plugins.module_utils.manager.run import run
+    begin(AnsibleModule)
+    plugins = part("manager.information").plugins
+    run = part("manager.run").run
 
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "list", "elements": "str"},
             "verify": {"type": "bool", "default": False},
             "metrics_file": {"type": "path"},
+            **OPTIONS,
         },
         supports_check_mode=True,
     )
-    run(module, plugins)
+    run(module, plugins, reading=True)
 
 
 if __name__ == "__main__":

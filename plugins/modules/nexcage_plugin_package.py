@@ -115,32 +115,32 @@ error:
 import traceback
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.nexcage.backends.plugins.module_utils.worker.once import compile_once
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.delivered import OPTIONS, begin, part
 
 
 def main() -> None:
     """Run the module."""
-    compile_once()
-    from ansible_collections.nexcage.backends.plugins.module_utils.broker import store
-    from ansible_collections.nexcage.backends.plugins.module_utils.manager import packaging
-    from ansible_collections.nexcage.backends.plugins.module_utils.manager.schema_check import LIBRARY
-    from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
+    begin(AnsibleModule)
+    make = part("manager.packaging").make
+    nexcage_error = part("model.errors").NexcageError
 
     module = AnsibleModule(
         argument_spec={
             "src": {"type": "path", "required": True},
             "dest": {"type": "path", "required": True},
             "key_file": {"type": "path", "no_log": False},
+            **OPTIONS,
         },
         supports_check_mode=True,
     )
     try:
-        module.exit_json(**packaging.make(module.params, module.check_mode))
-    except (NexcageError, OSError) as problem:
-        error = problem if isinstance(problem, NexcageError) else store.failure(problem, "the system refused what this task needs")
+        module.exit_json(**make(module.params, module.check_mode))
+    except (nexcage_error, OSError) as problem:
+        error = problem if isinstance(problem, nexcage_error) else part("broker.store").failure(problem, "the system refused what this task needs")
         module.fail_json(msg=str(error), error=error.as_dict())
     except ImportError:
-        error = NexcageError("E_BINARY", missing_required_lib(LIBRARY), remedy=f"install {LIBRARY} for the Python that runs the module")
+        library = part("manager.schema_check").LIBRARY
+        error = nexcage_error("E_BINARY", missing_required_lib(library), remedy=f"install {library} for the Python that runs the module")
         module.fail_json(msg=error.message, error=error.as_dict(), exception=traceback.format_exc())
 
 

@@ -23,7 +23,7 @@ CONTAINER = "-all," + ",".join(f"+{name}" for name in "chown dac_override fowner
 
 @pytest.fixture(scope="module")
 def payload(host: Host, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """The AnsiballZ of one task in check mode, where anybody can read it; the host has nothing but the image."""
+    """The AnsiballZ of one task in check mode, with the code that the host asked for, where anybody can read it."""
     home = tmp_path_factory.mktemp("payload")
     host.start("early", "crun", state="present")
     host.converge("early", state="absent")
@@ -36,7 +36,7 @@ def payload(host: Host, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Pat
     assert len(found) == 1, found
     file = pathlib.Path(shutil.copy(found[0], host.files / "sent.py"))
     text = file.read_text()
-    assert text.count('"_ansible_check_mode": true') == 1
+    assert text.count('"_ansible_check_mode": true') == text.count('"_code_data": ') == 1
     file.write_text(text.replace('"_ansible_check_mode": true', '"_ansible_check_mode": false'))
     return file
 
@@ -64,7 +64,7 @@ def pythons(repository: pathlib.Path, folder: pathlib.Path) -> list[str]:
 
 
 def kept(host: Host) -> dict[str, int]:
-    """The files of compiled code and when they were written."""
+    """The files of the collection's code and when they were written."""
     return {path.name: path.stat().st_mtime_ns for path in code_of(host).glob("*")}
 
 
@@ -78,7 +78,7 @@ def test_each_python_makes_and_finds_a_container(host: Host, payload: pathlib.Pa
         made = run(python, payload)
         before = kept(host)
         again = run(python, payload)
-        assert len(before) == 1 and kept(host) == before  # only a run that changes something writes
+        assert len(before) == 2 and kept(host) == before  # written once: what was sent, and what this Python made of it
         assert made.get("changed") is True and made["container"]["status"] == "running", (python, made.get("msg"))
         assert again.get("changed") is False and made["sandbox"]["tier"] == again["sandbox"]["tier"] == "standard", (python, again.get("msg"))
         host.converge("sent", state="absent", force_kill=True)
@@ -100,6 +100,38 @@ def test_through_another_interpreter(host: Host, tmp_path: pathlib.Path) -> None
     for pipelining in ("0", "1"):
         made, shown = adhoc(tmp_path, "nexcage_container", text, "-e", f"ansible_python_interpreter={SYSTEM_PYTHON}", ANSIBLE_PIPELINING=pipelining)
         assert made["changed"] is (pipelining == "0") and made["container"]["status"] == "created", shown
+
+
+def sent(home: pathlib.Path, module: str, text: str, *options: str) -> tuple[bool, dict[str, t.Any]]:
+    """Whether a task sent the code, and its result."""
+    before = set(home.glob("remote/*/*"))
+    result, shown = adhoc(home, module, text, *options, ANSIBLE_KEEP_REMOTE_FILES="1")
+    assert not result["failed"], shown
+    (payload,) = set(home.glob("remote/*/AnsiballZ_*")) - before
+    return '"_code_data": ' in payload.read_text(), result
+
+
+def test_code_is_sent_until_a_task_may_keep_it(host: Host, tmp_path: pathlib.Path) -> None:
+    """What only looks keeps nothing; what may change something does, also where there was nothing to change."""
+    shutil.rmtree(code_of(host), ignore_errors=True)
+    text = "name=nobody state=absent"
+    for module, options in (("nexcage_container_info", ()), ("nexcage_container", ("--check",)), ("nexcage_plugin_info", ())):
+        assert sent(tmp_path, module, "" if module.endswith("info") else text, *options)[0] and not kept(host)
+    assert sent(tmp_path, "nexcage_container", text)[0] and len(kept(host)) == 2
+    before = kept(host)
+    for module, options in (("nexcage_container_info", ()), ("nexcage_container", ("--check",)), ("nexcage_container", ())):
+        assert not sent(tmp_path, module, "" if module.endswith("info") else text, *options)[0]
+    assert kept(host) == before
+
+
+def test_an_asynchronous_task(host: Host, tmp_path: pathlib.Path) -> None:
+    """Nobody is there to ask, so the code goes along; and where it is kept already, nothing is written."""
+    shutil.rmtree(code_of(host), ignore_errors=True)
+    for state, changed in (("present", True), ("absent", True)):
+        text = f"name=later image={host.image} state={state}"
+        result, shown = adhoc(tmp_path, "nexcage_container", text, "-B", "60", "-P", "1", "-e", f"ansible_async_dir={tmp_path}/jobs")
+        assert result["changed"] is changed and result["finished"] and result["container"]["name"] == "later", shown
+    assert len(kept(host)) == 2
 
 
 # ---- without what it takes

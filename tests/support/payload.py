@@ -42,6 +42,7 @@ class Payload:
         self.path = path
         texts = re.findall(r"'([A-Za-z0-9+/=]{10000,})'", path.read_text())
         self.archive = base64.b64decode(max(texts, key=len))
+        self.delivers = '"_code_data": ' in path.read_text()
 
     def sizes(self) -> dict[str, int]:
         """Compressed bytes of each of our files, by its path below ``plugins``."""

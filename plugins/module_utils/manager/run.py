@@ -12,6 +12,7 @@ import typing as t
 from ..broker import store
 from ..model.config import Layout
 from ..model.errors import NexcageError
+from ..worker.delivered import OPTIONS, code
 from ..worker.spawn import Worker
 from .dispatch import Session
 
@@ -23,15 +24,18 @@ if t.TYPE_CHECKING:
     Action = t.Callable[[Session, t.Mapping[str, t.Any]], dict[str, t.Any]]
 
 
-def run(module: AnsibleModule, action: Action, process: Process | None = None) -> t.NoReturn:
+def run(module: AnsibleModule, action: Action, process: Process | None = None, reading: bool = False) -> t.NoReturn:
     """Run ``action`` in a session and end the module with its result.
 
     Args:
         module: The module; only its parameters, ``check_mode``, ``warn`` and the two exits are used.
         action: From session and parameters to the result.
         process: Of a worker, started ahead.
+        reading: It never changes anything, so it does not keep code either.
     """
     _settle()
+    for name in OPTIONS:
+        module.params.pop(name, None)
     timeout = float(module.params.get("timeout") or 120)
     warnings: list[str] = []
     secrets: set[str] = set()
@@ -41,10 +45,10 @@ def run(module: AnsibleModule, action: Action, process: Process | None = None) -
         with Session(layout, module.check_mode, timeout, Worker(process=process) if process else None) as session:
             warnings, secrets, told = session.warnings, session.secrets, session.told
             result = action(session, module.params)
-        if result["changed"] and not module.check_mode:
-            from ..broker import compiled
+        if not (reading or module.check_mode) and _to_keep(result["changed"]):
+            from ..broker import kept_code
 
-            compiled.keep(layout.cache)
+            kept_code.keep(layout.cache)
     except (NexcageError, OSError) as problem:
         error = problem if isinstance(problem, NexcageError) else store.failure(problem, "the system refused what this task needs")
         for warning in warnings:
@@ -56,6 +60,12 @@ def run(module: AnsibleModule, action: Action, process: Process | None = None) -
         module.warn(warning)
     _hide(module, secrets)
     module.exit_json(**result, **_hooks(told))
+
+
+def _to_keep(changed: bool) -> bool:
+    """Whether code is to be kept: what had to be sent always, what had to be compiled by a run that wrote something anyway."""
+    found = code()
+    return found is not None and (changed or found.sent is not None)
 
 
 def _hooks(told: list[dict[str, t.Any]]) -> dict[str, t.Any]:

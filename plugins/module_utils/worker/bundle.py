@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is sent to a worker: its own program, as source or compiled, and a plugin's files, as source.
 
-Source is read through the loaders, so that it is found in a payload's zip, in an exploded payload and
-in an installed collection alike.
+Source is read through the loaders, so that it is found in an installed collection and in what was delivered alike.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ import re
 import typing as t
 from types import ModuleType
 
+from . import delivered
 from .channel import HEADER
-from .once import Loader
 
 BASE = __name__.rpartition(".worker.")[0] + "."
 PROGRAM = (
@@ -48,14 +47,7 @@ exec(marshal.loads(first) if isinstance(first, bytes) else first, space)
 space["start"](sources)
 """
 
-_TEXT = re.compile(r'"""[^"]*(?:"{1,2}(?!")[^"]*)*"""')
-_COMMENT = re.compile(r"^ *#.*$", re.MULTILINE)
-
-
-def _ship() -> None:  # pragma: no cover
-    """Never called: a payload carries what some file imports literally, and nothing else."""
-    from ..sdk import backend, errors, host, host_extra  # noqa: F401
-    from . import bootstrap, importer, inside, lockdown, seccomp  # noqa: F401
+_UNREAD = re.compile(r'(^ *)?"""[^"]*(?:"{1,2}(?!")[^"]*)*"""|^ *#.*$', re.MULTILINE)
 
 
 def source(name: str) -> str:
@@ -72,8 +64,16 @@ def source(name: str) -> str:
 
 
 def slim(text: str) -> str:
-    """Source without its documentation, line for line; only for our own files, which a test checks."""
-    return _COMMENT.sub("", _TEXT.sub(lambda found: '""' + "\n" * found.group().count("\n"), text))
+    """Source without its documentation and comments, line for line; only for our own files, which a test checks."""
+    return _UNREAD.sub(_without, text)
+
+
+def _without(found: re.Match[str]) -> str:
+    """Nothing of a comment, of a text that is a statement an empty one of as many lines, and any other text as it is."""
+    text = found.group()
+    if found[1] is None:
+        return text if text.startswith('"') else ""
+    return found[1] + '""' + "\n" * text.count("\n")
 
 
 def program(portable: bool = False, confined: bool = False) -> bytes:
@@ -102,23 +102,16 @@ def _source(name: str) -> str:
 
 def _part(name: str) -> str | bytes:
     """Compiled code where it is kept, so that the worker need not compile it while the module waits."""
-    loader = _loader(name)
-    return (loader and loader.kept_code(BASE + name)) or _source(name)
+    code = delivered.code()
+    return (code and code.kept_code(BASE + name)) or _source(name)
 
 
 def compile_all() -> None:
     """Compile the worker's program in this process too, so that it can be kept with the rest."""
-    for name in (IMPORTER, CONFINED, *PROGRAM):
-        loader = _loader(name)
-        if loader is not None:
-            loader.get_code(BASE + name)
-
-
-def _loader(name: str) -> Loader | None:
-    """Ours, where the module lies in a payload's zip."""
-    spec = importlib.util.find_spec(BASE + name)
-    loader: t.Any = spec and spec.loader
-    return loader if isinstance(loader, Loader) else None
+    code = delivered.code()
+    if code is not None:
+        for name in (IMPORTER, CONFINED, *PROGRAM):
+            code.get_code(BASE + name)
 
 
 def plugin_sources(module: ModuleType) -> dict[str, str]:
