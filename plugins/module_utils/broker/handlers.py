@@ -59,12 +59,14 @@ class Workbench:
         plugin: The plugin's full name; it sees only the containers that it holds.
         runtime: The OCI runtime's program name; an absolute path where the operator set one.
         orders: By container name; a call for any other container finds no spec.
+        options: The runtime's global options; the operator's words, never the plugin's.
     """
 
-    def __init__(self, layout: Layout, plugin: str, runtime: str, orders: dict[str, Order]) -> None:
+    def __init__(self, layout: Layout, plugin: str, runtime: str, orders: dict[str, Order], options: t.Sequence[str] = ()) -> None:
         self.layout = layout
         self.plugin = plugin
         self.runtime = runtime
+        self.options = options
         self.orders = orders
         # what an exec printed, by container: it is the operator's, and may be more than a frame to a plugin holds
         self.outcomes: dict[str, dict[str, t.Any]] = {}
@@ -78,7 +80,7 @@ class Workbench:
         if self._engine is None:
             from .oci.engine import OciEngine
 
-            self._engine = OciEngine(self.layout, self.plugin, self.runtime)
+            self._engine = OciEngine(self.layout, self.plugin, self.runtime, self.options)
         return self._engine
 
     def prepare(self) -> OciEngine:

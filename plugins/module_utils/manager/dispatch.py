@@ -200,8 +200,10 @@ class Session:
     def _gate(self, plugin: registry.Plugin, operation: str, targets: list[str]) -> Gate:
         bench = self._benches.get(plugin.name)
         if bench is None:
+            # both are the operator's: what a manifest says of them never gets here
             runtime = str(plugin.config.get("binary_path") or plugin.runtime)
-            bench = self._benches[plugin.name] = Workbench(self.layout, plugin.name, runtime, self.orders)
+            options = str(plugin.config.get("runtime_options") or "").split()
+            bench = self._benches[plugin.name] = Workbench(self.layout, plugin.name, runtime, self.orders, options)
         writes = None if self.check_mode or OPERATIONS[operation].kind == READ else self._writes(bench)
         granted = None if plugin.installed is None else plugin.installed.granted
         context = self._context(plugin, operation)

@@ -39,9 +39,24 @@ def _scope(identifier: str) -> str:
     return f"nexcage-{identifier}.scope"
 
 
-def blocked(name: str) -> bool:
-    """Whether a runtime refuses to create containers here: crun does where the v2 tree beside v1 has controllers."""
-    return name.startswith("crun") and cgroup.mode() == "hybrid" and bool(store.read_bytes(cgroup.ROOT + "/unified/cgroup.controllers"))
+def blocked(program: str) -> bool:
+    """Whether a runtime refuses to create containers here: crun does where the v2 tree beside v1 has controllers.
+
+    Args:
+        program: Its name or path.
+    """
+    return cgroup.mode() == "hybrid" and bool(store.read_bytes(cgroup.ROOT + "/unified/cgroup.controllers")) and _is_crun(program)
+
+
+def _is_crun(program: str) -> bool:
+    """By its name; one of another name is asked, for an operator may call his crun as he likes."""
+    name = os.path.basename(program)
+    if name.startswith(("crun", "runc", "runsc")):
+        return name.startswith("crun")
+    try:
+        return runtime.call([runtime.program(program), "--version"], timeout=10).output.startswith(b"crun ")
+    except (NexcageError, OSError):
+        return False
 
 
 def creator(argv: list[str]) -> list[str]:
@@ -49,7 +64,7 @@ def creator(argv: list[str]) -> list[str]:
 
     Where crun would refuse it gets a mount namespace without the v2 tree; no other of its commands looks there.
     """
-    if not blocked(os.path.basename(argv[0])):
+    if not blocked(argv[0]):
         return argv
     script = 'umount "$0" && exec "$@"'
     view = [runtime.program("unshare"), "-m", "--propagation", "private", runtime.program("sh"), "-c", script]

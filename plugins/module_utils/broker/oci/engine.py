@@ -24,12 +24,13 @@ class OciEngine:
     Args:
         layout: The user's folders on this host.
         backend: The backend's name, such as ``crun-backend``; containers belong to it.
-        runtime: The runtime program's name, such as ``crun``.
+        runtime: The runtime program's name, such as ``crun``, or its absolute path.
+        options: The runtime's global options that the operator set.
     """
 
-    def __init__(self, layout: Layout, backend: str, runtime: str) -> None:
+    def __init__(self, layout: Layout, backend: str, runtime: str, options: t.Sequence[str] = ()) -> None:
         self.places = Places(layout, backend)
-        self.runtime = Runtime(runtime, self.places.root)
+        self.runtime = Runtime(runtime, self.places.root, options)
 
     # reads
 

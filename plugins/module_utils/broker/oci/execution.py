@@ -61,7 +61,7 @@ def run(places: records.Places, tool: runtime.Runtime, name: str, request: t.Map
     with lifecycle.locked(places, name, "exec"):  # only until the runtime is asked: commands may run side by side
         container = lifecycle.existing(places, name)
         status = lifecycle.situation(places, tool, container)
-        if status != "running" or not os.path.isdir(f"{tool.root}/{container.id}"):
+        if status != "running" or not tool.knows(container.id):
             what, remedy = (f"the container is {status}, not running", "start it first")
             if status == "running":
                 what, remedy = "the runtime has lost its state of this container, which still runs", "stop and start it"
@@ -75,6 +75,7 @@ def run(places: records.Places, tool: runtime.Runtime, name: str, request: t.Map
     finally:
         store.remove(path + ".json")
         store.remove(path + ".pid")
+        store.remove(path + ".inner")
     return {
         "rc": outcome.code,
         "stdout": base64.b64encode(outcome.output).decode("ascii"),
@@ -139,13 +140,14 @@ def _execute(tool: runtime.Runtime, container: records.Container, path: str, fee
             os.fchown(descriptor, uid, -1)  # /dev/stdout is opened anew by name, with the command's own rights
         with _one_at_a_time, _Adoption():
             deadline = None if timeout is None else time.monotonic() + timeout
-            line = tool.argv("exec", "--detach", "--process", path + ".json", "--pid-file", path + ".pid", container.id)
+            inner = ["--internal-pid-file", path + ".inner"] if tool.sandboxed else []
+            line = tool.argv("exec", "--detach", *inner, "--process", path + ".json", "--pid-file", path + ".pid", container.id)
             child = subprocess.Popen(  # pylint: disable=ansible-bad-function
                 line, stdin=theirs[0], stdout=theirs[1], stderr=theirs[2], env=runtime.ENVIRONMENT, cwd="/"
             )
             while theirs:
                 os.close(theirs.pop())
-            return _Conversation(tool, child, path + ".pid", ours, feed, deadline).hold()
+            return _Conversation(tool, child, path + ".pid", ours, feed, deadline, lambda: _kill_inside(tool, container.id, path + ".inner")).hold()
     finally:
         for descriptor in theirs + ours:
             if descriptor >= 0:
@@ -163,8 +165,10 @@ class _Conversation:
         pipes: list[int],
         feed: bytes,
         deadline: float | None,
+        reach: t.Callable[[], None] = lambda: None,
     ) -> None:
         self._tool = tool
+        self._reach = reach  # ends what killing a process of this host does not end
         self._child = child
         self._pid_file = pid_file
         self._pipes = pipes  # stdin, stdout, stderr; -1 once closed
@@ -221,6 +225,7 @@ class _Conversation:
                 left = None if self._deadline is None else self._deadline - time.monotonic()
                 if left is not None and left <= 0 and not self._timed_out:
                     self._timed_out = True
+                    self._reach()
                     waiting.kill_tree(pid)
                     self._deadline = time.monotonic() + KILL_PATIENCE
                     left = KILL_PATIENCE
@@ -281,6 +286,14 @@ class _Conversation:
     def _close(self, number: int) -> None:
         os.close(self._pipes[number])
         self._pipes[number] = -1
+
+
+def _kill_inside(tool: runtime.Runtime, identifier: str, file: str) -> None:
+    """Kill the command where it is a process of the sandbox's own kernel, by the number it has there."""
+    number = (store.read_bytes(file) or b"").decode("ascii", "replace").strip()
+    if number.isdigit():
+        with contextlib.suppress(NexcageError):  # its waiting process is killed all the same
+            tool.call("kill", "--pid", number, "--", identifier, "KILL")
 
 
 def feed_left(feed: memoryview) -> bool:

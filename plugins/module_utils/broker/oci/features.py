@@ -61,7 +61,7 @@ def probe(places: records.Places, runtime: Runtime) -> dict[str, t.Any]:
     result["missing"] = [error.as_dict() for error in missing]
     problems = [str(error) for error in missing]
     result["cgroup_mode"] = cgroup.mode()
-    result["cgroup_workaround"] = cgroup_control.blocked(runtime.name)
+    result["cgroup_workaround"] = cgroup_control.blocked(runtime.wanted)
     result["systemd"] = cgroup_control.systemd()
     result["overlay"] = rootfs.overlay_known()
     result["seccomp"] = any(os.path.exists(path) for path in seccomp_profile.DEFAULT_PATHS)

@@ -79,11 +79,15 @@ def exists(places: records.Places, tool: Runtime, name: str, path: str) -> bool:
     """Whether a path exists in a running container, seen with the container's own root.
 
     Raises:
-        NexcageError: ``E_NOT_FOUND`` where no such container runs.
+        NexcageError: ``E_NOT_FOUND`` where no such container runs, ``E_UNSUPPORTED`` where its files are not the kernel's
+            to show: runsc serves them by a kernel of its own.
     """
     found = observe.listing(places, tool, [name])
     if not found or not found[0]["pid"]:
         raise NexcageError("E_NOT_FOUND", "no such container runs", option="name", value=name)
+    if not tool.freezes and not _same(f"/proc/{found[0]['pid']}/root", found[0]["backend_details"]["bundle"] + "/rootfs"):
+        message = f"{tool.name} does not show the files of its containers"
+        raise NexcageError("E_UNSUPPORTED", message, option="name", value=name, remedy="leave creates and removes out, and let the command look itself")
     child = os.fork()
     if child == 0:  # pragma: no cover - coverage ends with _exit
         answer = 2
@@ -98,3 +102,10 @@ def exists(places: records.Places, tool: Runtime, name: str, path: str) -> bool:
     if not os.WIFEXITED(status) or os.WEXITSTATUS(status) > 1:
         raise NexcageError("E_RUNTIME", "the container's files cannot be looked at", option="name", value=name)
     return os.WEXITSTATUS(status) == 0
+
+
+def _same(one: str, other: str) -> bool:
+    try:
+        return os.path.samestat(os.stat(one), os.stat(other))
+    except OSError:
+        return False

@@ -17,7 +17,7 @@ from ...model.container import check_name
 from ...model.errors import NexcageError
 from .. import store
 from . import accounts, cgroup, cgroup_control, conmon, observe, powers, process, records, removal, rootfs, staging, waiting
-from .runtime import Runtime, message
+from .runtime import Runtime, message, traces
 
 LOCK_TIMEOUT = 60.0  # seconds
 _CONMON_PATIENCE = 5.0  # seconds for conmon to write the exit code after its container has ended
@@ -191,7 +191,7 @@ def start(places: records.Places, tool: Runtime, name: str) -> None:
 def _fresh(places: records.Places, container: records.Container, facts: t.Mapping[str, t.Any]) -> bool:
     """Whether the container waits for its first start, made by the runtime in this boot."""
     alive = process.alive(facts.get("pid"), facts.get("start_time"))
-    return alive and facts.get("started") is None and os.path.isdir(f"{places.root}/{container.id}")
+    return alive and facts.get("started") is None and bool(traces(places.root, container.id))
 
 
 def _recreate(places: records.Places, tool: Runtime, container: records.Container) -> dict[str, t.Any]:
@@ -221,7 +221,7 @@ def situation(places: records.Places, tool: Runtime, container: records.Containe
         return "stopped"
     if cgroup.frozen(container.record["cgroup"], kind):
         return "paused"
-    if facts.get("started") is not None:
+    if facts.get("started") is not None and tool.freezes:
         return "running"
     status = tool.status(container.id)
     return status if status in observe.LIVE else "running"
@@ -276,8 +276,11 @@ def _waits(places: records.Places, container: records.Container, facts: t.Mappin
     """Whether the first process still waits for its start: it would not hear anything but KILL."""
     if facts.get("started") is not None:
         return False
-    backend = places.of(container.record["backend"])
-    return Runtime(container.record["runtime"], backend.root).status(container.id) == "created"
+    tool = Runtime.recorded(container.record, places.of(container.record["backend"]).root)
+    try:
+        return tool.status(container.id) == "created"
+    except NexcageError:  # the program is gone; what does not hear is killed after its time
+        return False
 
 
 def _ended(container: records.Container, facts: t.Mapping[str, t.Any], kind: str) -> None:
@@ -299,12 +302,14 @@ def _await_conmon(facts: t.Mapping[str, t.Any]) -> None:
 
 def signal_to(places: records.Places, container: records.Container, pid: int, started: int | None, number: int) -> None:
     """Signal the container's first process through the runtime, or directly where the runtime has lost it."""
-    tool = Runtime(container.record["runtime"], places.of(container.record["backend"]).root)
+    tool = Runtime.recorded(container.record, places.of(container.record["backend"]).root)
     kind = cgroup.mode()
     delivered = False
     # KILL needs no runtime: it means the same to every process, and the kernel's own descriptor makes sure it is the one meant.
-    if number != signal.SIGKILL and os.path.isdir(f"{tool.root}/{container.id}"):
+    if number != signal.SIGKILL and tool.knows(container.id):
         try:
+            if not tool.freezes and tool.status(container.id) == "paused":  # runsc takes no signal for it then
+                tool.call("resume", "--", container.id)
             delivered = tool.call("kill", "--", container.id, str(number)).code == 0
         except NexcageError:  # the program is gone, the container is not
             delivered = False

@@ -11,7 +11,7 @@ import shutil
 from ...model.errors import NexcageError
 from .. import store, tree
 from . import cgroup, cgroup_control, conmon, process, records, rootfs, waiting
-from .runtime import Runtime, message
+from .runtime import Runtime, message, traces
 
 _PATIENCE = 10.0  # seconds for killed processes to be gone
 _OWN_PROGRAMS = ("conmon", "unshare", "sh", "systemd-run")
@@ -67,9 +67,8 @@ def forget(places: records.Places, container: records.Container) -> None:
         NexcageError: ``E_RUNTIME`` where it neither drops it nor may its state be removed for it.
     """
     places = places.of(container.record["backend"])
-    state = f"{places.root}/{container.id}"
-    if os.path.isdir(state):
-        tool = Runtime(container.record["runtime"], places.root)
+    if traces(places.root, container.id):
+        tool = Runtime.recorded(container.record, places.root)
         try:
             words = ""
             answer = tool.call("delete", "--", container.id)
@@ -77,10 +76,15 @@ def forget(places: records.Places, container: records.Container) -> None:
                 words = message(answer.error)
         except NexcageError as error:  # the program is gone; the state must go all the same
             words = error.message
-        if os.path.isdir(state):
+        left = traces(places.root, container.id)
+        if left:
             if cgroup.processes(container.record["cgroup"], cgroup.mode()):
                 raise NexcageError("E_RUNTIME", f"{tool.name} delete: {words}")
-            shutil.rmtree(state, ignore_errors=True)
+            for path in left:
+                if os.path.isdir(path):
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    store.remove(path)
     cgroup_control.remove(container.record["cgroup"])
 
 
@@ -186,7 +190,7 @@ def _unrecorded(places: records.Places, name: str, identifier: str) -> records.C
     """A generation without a readable record: what it would have been with the usual values."""
     backend = places.backend
     for other in _backends(places):
-        if os.path.isdir(f"{places.of(other).root}/{identifier}"):
+        if traces(places.of(other).root, identifier):
             backend = other
     record = {"backend": backend, "runtime": backend.partition("-")[0], "cgroup": cgroup_control.path_for(identifier)}
     return records.Container(name, identifier, f"{places.containers}/{name}/{identifier}", record)

@@ -18,6 +18,7 @@ FOLDERS = ("/usr/local/bin", "/usr/local/sbin", "/usr/bin", "/usr/sbin", "/usr/l
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 TIMEOUT = 60.0  # seconds, for one call that normally takes 3 to 25 ms
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_OPTION = re.compile(r"--[a-z][a-z0-9-]{0,63}(?:=[^\s\x00-\x1f\x7f]{0,256})?")
 _NOISE = re.compile(r'^(?:time="[^"]*" level=\w+ msg=|\d{4}-\d\d-\d\dT[\d:.]+Z:\s*)')
 
 
@@ -82,21 +83,74 @@ def call(argv: list[str], timeout: float = TIMEOUT) -> Answer:
         return Answer(child.returncode, output, error.decode("utf-8", "replace"))
 
 
+def checked_option(text: t.Any) -> str:
+    """One global option of a runtime as the operator wrote it.
+
+    Raises:
+        NexcageError: ``E_INVALID``.
+    """
+    if not isinstance(text, str) or not _OPTION.fullmatch(text):
+        raise NexcageError("E_INVALID", "not an option of a runtime", option="runtime_options", value=str(text), remedy="write each as --name or --name=value")
+    if text.partition("=")[0] in ("--root", "--systemd-cgroup"):
+        raise NexcageError("E_INVALID", "this one is nexcage's own to give", option="runtime_options", value=text, remedy="leave it out")
+    return text
+
+
+def traces(root: str, identifier: str) -> list[str]:
+    """What a runtime keeps of one container below its root, as paths; nothing where it does not know it.
+
+    crun and runc have a folder of that name; runsc has files whose names begin with it (``FullStateFile`` of gVisor's
+    ``runsc/container/state_file.go``).
+    """
+    usual = f"{root}/{identifier}"
+    if os.path.isdir(usual):
+        return [usual]
+    try:
+        return [f"{root}/{entry}" for entry in os.listdir(root) if entry.startswith(identifier)]
+    except OSError:
+        return []
+
+
 class Runtime:
     """One OCI runtime with its private root.
 
     Args:
         name: The program, such as ``crun``, or its absolute path.
         root: Its ``--root``: absolute, as crun resolves a relative one differently per command.
+        options: Global options that the operator set, such as ``--network=none`` of runsc.
+
+    Raises:
+        NexcageError: ``E_INVALID`` for what is no such option.
     """
 
-    __slots__ = ("_path", "name", "root", "wanted")
+    __slots__ = ("_path", "name", "options", "root", "wanted")
 
-    def __init__(self, name: str, root: str) -> None:
+    def __init__(self, name: str, root: str, options: t.Sequence[str] = ()) -> None:
         self.name = name.rpartition("/")[2]
         self.wanted = name
         self.root = root
+        self.options = tuple(checked_option(option) for option in options)
         self._path = ""
+
+    @property
+    def freezes(self) -> bool:
+        """Whether a container that it pauses is surely frozen by the kernel, where we see it; any other runtime is asked."""
+        return self.name.startswith(("crun", "runc"))
+
+    @property
+    def sandboxed(self) -> bool:
+        """Whether the processes of its containers are not processes of this host's kernel."""
+        return self.name.startswith("runsc")
+
+    @classmethod
+    def recorded(cls, record: t.Mapping[str, t.Any], root: str) -> Runtime:
+        """The runtime that made a container, as the container's record names it."""
+        return cls(str(record.get("runtime_path") or record["runtime"]), root, record.get("runtime_options") or ())
+
+    def names(self) -> dict[str, t.Any]:
+        """What :meth:`recorded` needs in a record; the path and the options only where the operator set them."""
+        path = {"runtime_path": self.wanted} if "/" in self.wanted else {}
+        return {"runtime": self.name, **path, **({"runtime_options": list(self.options)} if self.options else {})}
 
     @property
     def path(self) -> str:
@@ -111,7 +165,7 @@ class Runtime:
 
     def argv(self, *arguments: str) -> list[str]:
         """The command line of one call."""
-        return [self.path, "--root", self.root, *arguments]
+        return [self.path, "--root", self.root, *self.options, *arguments]
 
     def call(self, *arguments: str, timeout: float = TIMEOUT) -> Answer:
         """Run one command that leaves nothing running behind it."""
@@ -139,7 +193,7 @@ class Runtime:
             NexcageError: ``E_BINARY``, ``E_TIMEOUT`` or ``E_RUNTIME``.
         """
         if len(wanted) == 1:
-            if not os.path.isdir(f"{self.root}/{wanted[0]}"):
+            if not self.knows(wanted[0]):
                 return {}
             found = self._state(wanted[0])
             if found is not None:
@@ -149,15 +203,19 @@ class Runtime:
                 return {}
         except FileNotFoundError:
             return {}
-        output = self.check("list", "-f", "json")
+        output = self.check("list", "--format", "json")  # runsc has no -f
         try:
             return {entry["id"]: _checked(entry) for entry in json.loads(output) or []}
         except (ValueError, TypeError, KeyError) as error:
             raise NexcageError("E_RUNTIME", f"{self.name} list: unexpected answer ({error})") from error
 
+    def knows(self, identifier: str) -> bool:
+        """Whether the runtime keeps anything of one container, without asking it."""
+        return bool(traces(self.root, identifier))
+
     def status(self, identifier: str) -> str:
         """The status the runtime gives one container: created, running, paused or stopped; empty where unknown."""
-        found = self._state(identifier) if os.path.isdir(f"{self.root}/{identifier}") else None
+        found = self._state(identifier) if self.knows(identifier) else None
         return str(found["status"]) if found else ""
 
     def _state(self, identifier: str) -> dict[str, t.Any] | None:

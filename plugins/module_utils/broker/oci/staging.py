@@ -79,7 +79,7 @@ def _record(places: records.Places, tool: Runtime, request: Request, plan: bundl
         "name": request.name,
         "id": plan.id,
         "backend": places.backend,
-        "runtime": tool.name,
+        **tool.names(),
         "created": timestamp(time.time()),
         "image": request.spec.get("image"),
         "image_digest": origin.digest,
