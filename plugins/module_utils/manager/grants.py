@@ -183,15 +183,24 @@ def write(layout: Layout, grant: Grant, suffix: str = "") -> None:
     store.sync_folder(folder)
 
 
-def stage(layout: Layout, grant: Grant) -> None:
-    """Store a grant beside the one that counts, for a package that is about to be active.
+def stage(layout: Layout, plugin: str, grant: Grant | None) -> None:
+    """Store a grant beside the one that counts, where it is another one, for a package that is about to be active.
 
-    Whichever of the two packages a killed change left active, one of the two grants is for it.
+    Whichever of the two packages a killed change left active, one of the two grants is for it. What such a change left
+    staged goes here.
 
     Raises:
         NexcageError: As :func:`write`.
     """
-    write(layout, grant, NEXT)
+    if grant is None or grant == read(layout, plugin):
+        store.remove(path(layout, plugin) + NEXT)
+    else:
+        write(layout, grant, NEXT)
+
+
+def staged(layout: Layout, plugin: str) -> bool:
+    """Whether a grant is staged."""
+    return os.path.lexists(path(layout, plugin) + NEXT)
 
 
 def settle(layout: Layout, plugin: str) -> None:
@@ -226,13 +235,21 @@ def granted(layout: Layout, manifest: t.Mapping[str, t.Any]) -> frozenset[str]:
     Raises:
         NexcageError: As :func:`read` and :func:`check`.
     """
+    return check(manifest, effective(layout, manifest))
+
+
+def effective(layout: Layout, manifest: t.Mapping[str, t.Any]) -> Grant | None:
+    """The grant that counts for this manifest: the stored one, or the one that is staged where only that is for it.
+
+    Raises:
+        NexcageError: As :func:`read`.
+    """
+    stored = read(layout, manifest["name"])
     try:
-        return check(manifest, read(layout, manifest["name"]))
-    except NexcageError as error:
-        staged = read(layout, manifest["name"], NEXT) if error.code == "E_GRANT" else None
-        if staged is None:
-            raise
-        return check(manifest, staged)
+        check(manifest, stored)
+    except NexcageError:
+        return read(layout, manifest["name"], NEXT) or stored
+    return stored
 
 
 def _level(manifest: t.Mapping[str, t.Any], name: str) -> str:

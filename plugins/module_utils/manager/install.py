@@ -13,11 +13,12 @@ from __future__ import annotations
 import contextlib
 import os
 
-from ..broker import store
+from ..broker import guarded, store
 from ..model.config import Layout
 from ..model.errors import NexcageError
 from ..model.version import parse_version
-from . import installed, listeners, package, records
+from . import grants, installed, listeners, package, records
+from .grants import Grant
 from .records import Record, Release
 
 
@@ -98,13 +99,13 @@ def settle(layout: Layout, record: Record) -> bool:
         record, previous, changed = record._replace(previous=None), None, True
         records.write(layout, record)
     if active is not None:
-        inside = records.kept(layout, record.name, active.digest)
+        inside, other = records.kept(layout, record.name, active.digest), replaced(layout, record)
         data = store.read_bytes(inside)
         if data is not None:
             _publish(place, active.file, data)
             store.checkpoint("plugin:published")
-            if previous is not None and previous.file != active.file:
-                store.remove(f"{place}/{previous.file}")
+            if other:
+                store.remove(f"{place}/{other}")
             changed = True
     for path in _leftovers(layout, record):
         store.remove(path)
@@ -112,9 +113,40 @@ def settle(layout: Layout, record: Record) -> bool:
     return changed
 
 
+def clear(layout: Layout, record: Record, grant: Grant | None) -> None:
+    """Bring the folders to what the record says, and let this grant be the one that counts."""
+    settle(layout, record)
+    grants.stage(layout, record.name, grant)
+    grants.settle(layout, record.name)
+
+
+def lying(layout: Layout, record: Record, limit: int) -> tuple[str, bytes]:
+    """The one package in ``plugin_dir``, its path and its bytes, as if the update before had not been killed.
+
+    Raises:
+        NexcageError: As :func:`installed.lying` and :func:`guarded.read`.
+    """
+    other = replaced(layout, record)
+    try:
+        path = place = installed.lying(layout, record.name, other)
+    except NexcageError as error:
+        if record.active is None or not other or error.code != "E_NOT_FOUND":
+            raise
+        place, path = records.kept(layout, record.name, record.active.digest), f"{installed.plugin_dir(layout)}/{record.active.file}"
+    return path, guarded.read(place, limit)
+
+
+def replaced(layout: Layout, record: Record) -> str:
+    """The file in ``plugin_dir`` that a killed update has left beside the active one; empty where there is none."""
+    active, previous = record.active, record.previous
+    if active is None or previous is None or not os.path.exists(records.kept(layout, record.name, active.digest)):
+        return ""
+    return previous.file if previous.file != active.file else ""
+
+
 def unsettled(layout: Layout, record: Record) -> bool:
     """Whether a killed run left something that :func:`settle` clears."""
-    return (record.active is None and record.previous is not None) or bool(_leftovers(layout, record))
+    return (record.active is None and record.previous is not None) or grants.staged(layout, record.name) or bool(_leftovers(layout, record))
 
 
 def _leftovers(layout: Layout, record: Record) -> list[str]:
@@ -122,8 +154,8 @@ def _leftovers(layout: Layout, record: Record) -> list[str]:
     folder = records.folder(layout, record.name)
     wanted = "" if record.previous is None else os.path.basename(records.kept(layout, record.name, record.previous.digest))
     found = [f"{folder}/{records.KEPT}/{name}" for name in _entries(f"{folder}/{records.KEPT}") if name != wanted]
-    for place in (folder, installed.plugin_dir(layout)):
-        ours = (records.FILE, f"{record.name}-")
+    ours = (records.FILE, f"{record.name}-", f"{record.name}.json", listeners.FILE)
+    for place in (folder, installed.plugin_dir(layout), os.path.dirname(grants.path(layout, record.name)), layout.state):
         found += [f"{place}/{name}" for name in _entries(place) if name.startswith(ours) and name.endswith(store.TEMPORARY_SUFFIX)]
     return found
 

@@ -77,8 +77,13 @@ def is_installed(layout: Layout, name: str) -> bool:
     return record is not None and record.active is not None
 
 
-def lying(layout: Layout, name: str) -> str:
+def lying(layout: Layout, name: str, without: str = "") -> str:
     """The one package of a plugin that lies in the folder of packages.
+
+    Args:
+        layout: The host's folders.
+        name: The plugin.
+        without: A file that does not count.
 
     Raises:
         NexcageError: ``E_NOT_FOUND``; ``E_EXISTS`` naming both where there are two.
@@ -88,7 +93,7 @@ def lying(layout: Layout, name: str) -> str:
         entries = sorted(os.listdir(place))
     except FileNotFoundError:
         entries = []
-    found = [entry for entry in entries if entry.endswith(package.SUFFIX) and _plugin_of(entry) == name]
+    found = [entry for entry in entries if entry.endswith(package.SUFFIX) and entry != without and _plugin_of(entry) == name]
     if not found:
         raise NexcageError(
             "E_NOT_FOUND", f"no package of {name} lies in {place}", option="name", value=name, remedy=f"put {name}-VERSION{package.SUFFIX} there"

@@ -11,7 +11,7 @@ import re
 import time
 import typing as t
 
-from ..broker import guarded, store
+from ..broker import store
 from ..broker.oci import records as containers
 from ..model.errors import NexcageError
 from ..model.manifest_fields import NAME
@@ -104,7 +104,7 @@ def _manage(session: Session, record: Record, parameters: t.Mapping[str, t.Any])
     if not session.check_mode and changed:
         _audited(session, name, record, now, change)
     elif not session.check_mode and unsettled:
-        install.settle(session.layout, record)
+        install.clear(session.layout, record, now.grant)
     return {
         "changed": changed,
         "plan": _plan(now, change, different),
@@ -126,7 +126,8 @@ def _situation(session: Session, record: Record) -> Situation:
     damage, secret = "", frozenset(config)  # until the manifest tells which
     if record.active is not None:
         try:
-            secret = settings.secret_names(installed.fetch(session.layout, record.name, record.active)[0].manifest)
+            manifest = installed.fetch(session.layout, record.name, record.active)[0].manifest
+            secret, grant = settings.secret_names(manifest), grants.effective(session.layout, manifest)
         except NexcageError as error:
             damage = error.message
     priority = chosen.get("priority", settings.PRIORITY)
@@ -300,8 +301,7 @@ def _owner(session: Session, name: str) -> str | None:
 
 def _reloaded(session: Session, record: Record, now: Situation, parameters: t.Mapping[str, t.Any]) -> Change:
     """Take what lies in the folder of packages now."""
-    path = installed.lying(session.layout, record.name)
-    data = guarded.read(path, _largest(session))
+    path, data = install.lying(session.layout, record, _largest(session))
     return _candidate(session, record, now, package.from_bytes(data, path), data, parameters)
 
 
@@ -357,15 +357,13 @@ def _apply(session: Session, name: str, record: Record, now: Situation, change: 
         install.deactivate(layout, name)
         grants.remove(layout, name)
         return
-    if wanted.grant is not None and wanted.grant != now.grant:
-        grants.stage(layout, wanted.grant)
+    grants.stage(layout, name, wanted.grant)
     store.checkpoint("plugin:granted")
     if change.data is not None and (wanted.release != now.release or now.damage):
         record = install.activate(layout, name, wanted.release, change.data)
     if record.quarantined != wanted.quarantined:
         records.write(layout, record := record._replace(quarantined=wanted.quarantined))
-    install.settle(layout, record)
-    grants.settle(layout, name)
+    install.clear(layout, record, wanted.grant)
     values = {key: getattr(wanted, key) for key in settings.KEYS if getattr(wanted, key) != getattr(now, key)}
     if values:
         settings.write(layout, name, values, private=any(key in wanted.secret for key in wanted.config))

@@ -307,7 +307,7 @@ class TestStaged:
         grants.write(layout, grant())
         refused(grants.granted, layout, new)
         wider = grants.wanted(new, ["logging"])
-        grants.stage(layout, wider)
+        grants.stage(layout, "acme-backend", wider)
         assert grants.granted(layout, old) == set(ALL) and grants.granted(layout, new) == {"logging"}
         assert grants.read(layout, "acme-backend") == grant()
         grants.settle(layout, "acme-backend")
@@ -316,14 +316,14 @@ class TestStaged:
         assert os.listdir(layout.configuration + "/grants") == ["acme-backend.json"]
 
     def test_a_staged_grant_that_does_not_fit_either(self, layout: Layout) -> None:
-        grants.stage(layout, grant())
+        grants.stage(layout, "acme-backend", grant())
         refused(grants.granted, layout, scopes.manifest(scopes.WIDENINGS["another host"]))
         assert grants.granted(layout, scopes.manifest()) == set(ALL)
         grants.remove(layout, "acme-backend")
         refused(grants.granted, layout, scopes.manifest())
 
     def test_one_that_cannot_take_its_place(self, layout: Layout) -> None:
-        grants.stage(layout, grant())
+        grants.stage(layout, "acme-backend", grant())
         os.mkdir(grants.path(layout, "acme-backend"))
         refused(grants.settle, layout, "acme-backend", code="E_STATE")
 

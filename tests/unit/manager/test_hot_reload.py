@@ -10,17 +10,12 @@ import threading
 import typing as t
 
 import pytest
-from ansible_collections.nexcage.backends.plugins.module_utils.manager import grants, installed, plugins, records, registry
+from ansible_collections.nexcage.backends.plugins.module_utils.manager import grants, installed, records, registry
 from ansible_collections.nexcage.backends.plugins.module_utils.manager.dispatch import Session
-from ansible_collections.nexcage.backends.plugins.module_utils.model.config import Layout
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
-from ansible_collections.nexcage.backends.tests.support import releases
+from ansible_collections.nexcage.backends.tests.support.two_versions import NAME, Place
 
 pytestmark = pytest.mark.requires("root")
-NAME = "demo-backend"
-VERSIONS = ("1.0.0", "1.1.0")
-# Each asks for something else, so that a grant is for one of them alone.
-ASKS = {"1.0.0": ["container_list", "logging"], "1.1.0": ["container_info", "logging"]}
 CHANGES = ("rename", "unlink")
 LOOKS = ("open", "stat", "lstat")
 MOVING = (NAME, records.FILE, records.KEPT)  # a look for anything else, such as trust files, sees no change
@@ -83,58 +78,9 @@ class Writer(threading.Thread):
         self.join()
 
 
-class Place:
-    """One plugin in two versions."""
-
-    def __init__(self, folder: pathlib.Path) -> None:
-        self.layout = Layout.for_user(0, {"NEXCAGE_ROOT": os.environ["NEXCAGE_ROOT"]})
-        self.files = {}
-        self.digests = {}
-        for version in VERSIONS:
-            data = releases.data(version=version, capabilities=ASKS[version])
-            path = folder / f"{NAME}-{version}.nexcage-plugin"
-            path.write_bytes(data)
-            self.files[version] = str(path)
-            self.digests[releases.release(data, version=version).digest] = version
-
-    def _manage(self, **parameters: t.Any) -> None:
-        with Session(self.layout, check_mode=False) as session:
-            assert plugins.manage(session, {"name": NAME, **parameters})["changed"]
-
-    def bring(self, version: str) -> None:
-        """Make it the active one, with the grant for it."""
-        self._manage(state="present", src=self.files[version], trust="unsigned", grant=ASKS[version], allow_downgrade=True)
-
-    def swap(self) -> None:
-        """To the other version."""
-        self.bring(VERSIONS[VERSIONS.index(self.look()) - 1])
-
-    def back(self) -> None:
-        """To the version before."""
-        self._manage(state="rolled_back", grant=ASKS[VERSIONS[VERSIONS.index(self.look()) - 1]])
-
-    def reload(self) -> None:
-        """The same by hand: another file in the folder of packages."""
-        version = VERSIONS[VERSIONS.index(self.look()) - 1]
-        self._manage(state="reloaded", trust="unsigned", grant=ASKS[version], allow_downgrade=True)
-
-    def look(self) -> str:
-        """The version that is used now; all of it is of that version."""
-        found = installed.load(self.layout, NAME)
-        assert found.package.version == found.release.version == self.digests[found.package.digest]
-        assert sorted(found.granted) == ASKS[found.package.version]
-        return found.package.version
-
-
 @pytest.fixture
-def place(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    (tmp_path / "root").mkdir()
-    (tmp_path / "files").mkdir()
-    monkeypatch.setenv("NEXCAGE_ROOT", str(tmp_path / "root"))
-    made = Place(tmp_path / "files")
-    made.bring("1.0.0")
-    made.bring("1.1.0")
-    return made
+def place(tmp_path: pathlib.Path) -> Place:
+    return Place(tmp_path)
 
 
 def changes_of(place: Place, do: t.Callable[[], object]) -> int:
