@@ -16,7 +16,7 @@ import yaml
 from ansible_collections.nexcage.backends.plugins.doc_fragments.container import ModuleDocFragment
 from ansible_collections.nexcage.backends.plugins.module_utils.backends import crun, runc
 from ansible_collections.nexcage.backends.plugins.module_utils.model import capability_table, options, schema
-from ansible_collections.nexcage.backends.tools import configuration_page, hooks_page
+from ansible_collections.nexcage.backends.tools import configuration_page, errors_page, hooks_page
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NOTE = "<!--\nCopyright (c) 2026 NexCage contributors\nSPDX-License-Identifier: GPL-3.0-or-later\nWritten by tools/generate_docs.py.\n-->\n"
@@ -93,6 +93,7 @@ def pages() -> dict[str, str]:
         "docs/option-support.md": option_support(),
         "docs/capabilities.md": capability_table.page(),
         "docs/configuration.md": NOTE + configuration_page.page(table, code),
+        "docs/errors.md": NOTE + errors_page.page(yaml.safe_load((ROOT / "docs/data/errors.yml").read_text()), table),
         "docs/hooks.md": NOTE + hooks_page.page(table, code),
         "docs/coming-from-podman-and-docker.md": coming_from(),
         "docs/plugins/plugin.schema.json": json.dumps(schema.json_schema(), indent=2) + "\n",

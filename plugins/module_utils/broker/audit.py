@@ -62,6 +62,7 @@ class Audit:
             raise NexcageError(
                 "E_AUDIT",
                 f"{call} was not carried out: the audit log cannot be written: {failure}",
+                value=self.path,
                 details={"path": self.path},
             )
         return self._sequence

@@ -28,10 +28,10 @@ def checkpoint(step: str) -> None:
         CHECKPOINT(step)
 
 
-def failure(error: OSError, what: str) -> NexcageError:
+def failure(error: OSError, what: str, path: str | None = None) -> NexcageError:
     """The refusal that stands for an operating system error: ``E_SPACE`` for a full disk, else ``E_STATE``."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return NexcageError("E_SPACE" if full else "E_STATE", f"{what}: {error.strerror or error}", value=error.filename)
+    return NexcageError("E_SPACE" if full else "E_STATE", f"{what}: {error.strerror or error}", value=path or error.filename)
 
 
 def ensure_folder(path: str) -> None:
@@ -91,7 +91,7 @@ def atomic_write(path: str, data: bytes, mode: int = 0o600, sync: bool = True) -
     except OSError as error:
         with contextlib.suppress(NexcageError):
             remove(temporary)
-        raise failure(error, f"{path} cannot be written") from error
+        raise failure(error, f"{path} cannot be written", path) from error
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

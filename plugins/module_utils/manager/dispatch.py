@@ -179,7 +179,7 @@ class Session:
             if extra is not None:
                 extra.secrets.scrub_error(error)
             error.details.setdefault("plugin", plugin.name)
-            raise
+            raise _about(error, plugin, name) from error.__cause__
 
     def ask(self, plugin: registry.Plugin, call: str, params: t.Mapping[str, t.Any]) -> t.Any:
         """One read of the broker on the manager's own account, through the plugin's gate."""
@@ -288,6 +288,13 @@ class Session:
         return worker
 
 
+def _about(error: NexcageError, plugin: registry.Plugin, name: object) -> NexcageError:
+    """Let an error that names nothing name the plugin that is at fault, or the container, where the plugin is our own."""
+    if plugin.installed is None and isinstance(name, str):
+        return error.about("name", name)
+    return error.about("backend", plugin.backend) if plugin.manifest.get("provides_backend") else error.about(None, plugin.name)
+
+
 def _there(path: str) -> bool:
     """Whether there is anything of that name; what cannot be looked at is not taken for missing."""
     try:
@@ -319,4 +326,6 @@ def require_root(what: str) -> None:
         NexcageError: ``E_PRIVILEGE``.
     """
     if os.geteuid() != 0:
-        raise NexcageError("E_PRIVILEGE", f"{what} needs root, and this task runs as uid {os.geteuid()}", remedy="set become: true on the task")
+        raise NexcageError(
+            "E_PRIVILEGE", f"{what} needs root, and this task runs as uid {os.geteuid()}", value=os.geteuid(), remedy="set become: true on the task"
+        )

@@ -136,7 +136,10 @@ def read(url: str, layout: Layout, now: float, allow_expired: bool = False, ca_f
         if error.code != "E_NOT_FOUND":
             raise
         raise NexcageError("E_SIGNATURE", f"{url} is not signed: there is no {url}.sig", value=url, remedy="sign it with nexcage_plugin_index") from None
-    principal = trust.check_index(data, armored, trust.load(layout), f"{layout.runtime}/verify", now)
+    try:
+        principal = trust.check_index(data, armored, trust.load(layout), f"{layout.runtime}/verify", now)
+    except NexcageError as error:
+        raise error.about("index", url) from error.__cause__
     found = parse(data, url, url, principal)
     refuse_replay(layout, found)
     if now > found.expires and not allow_expired:

@@ -127,7 +127,10 @@ def judge(package: Package, layout: Layout, *, pin: str | None, unsigned: bool, 
         return _pinned(package, pin)
     if unsigned:
         return _unsigned(package, require_signatures)
-    return _signed(package, name, load(layout), f"{layout.runtime}/verify", now)
+    try:
+        return _signed(package, name, load(layout), f"{layout.runtime}/verify", now)
+    except NexcageError as error:
+        raise error.about(None, package.path) from error.__cause__
 
 
 def _pinned(package: Package, pin: str) -> Verdict:
@@ -170,7 +173,7 @@ def _signed(package: Package, name: str, files: Files, scratch: str, now: float)
     remedy = _ADD_PUBLISHER % package.digest
     armored = package.archive.signature
     if armored is None:
-        raise NexcageError("E_SIGNATURE", f"{package.path} is not signed", remedy=f"sign it, or pin it with 'digest: {package.digest}'")
+        raise NexcageError("E_SIGNATURE", f"{package.path} is not signed", value=package.path, remedy=f"sign it, or pin it with 'digest: {package.digest}'")
     if SIGNERS not in files.contents:
         raise NexcageError("E_TRUST", f"nobody is trusted on this host: there is no {files.path(SIGNERS)}", remedy=remedy)
     seal = signature.inspect(armored)

@@ -78,12 +78,22 @@ class NexcageError(Exception):
         self.value = value
         self.remedy = remedy or REMEDIES[code]
         self.details = details or {}
+        self.about(None, self.details.get("file"))
+
+    def about(self, option: str | None, value: object) -> NexcageError:
+        """Say what it is about, where whoever raised it did not; the same error."""
+        if self.option is None and self.value is None:
+            self.option, self.value = option, value
+        return self
 
     def __str__(self) -> str:
         """One line for the result's ``msg``: option and value, what is wrong, what to do."""
         where = ""
         if self.option is not None:
             where = f"{self.option}: " if self.value is None else f"{self.option}={self.value!r}: "
+        elif self.value is not None:
+            shown = self.value if isinstance(self.value, str) and self.value.isprintable() else repr(self.value)
+            where = "" if shown in self.message else f"{shown}: "
         return f"{where}{self.message}. Remedy: {self.remedy}."
 
     def as_dict(self) -> dict[str, t.Any]:

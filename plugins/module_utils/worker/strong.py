@@ -184,7 +184,9 @@ def start(limits: Limits, required: str, preload: t.Iterable[str] = (), spare: W
         reason = str(error.details.get("reason") or _reason(error))
         if required == TIERS[-1]:
             _discard(spare)
-            raise NexcageError("E_SANDBOX", f"the sandbox tier {required} is required and not reached: {reason}", details=error.details) from error
+            raise NexcageError(
+                "E_SANDBOX", f"the sandbox tier {required} is required and not reached: {reason}", value=required, details=error.details
+            ) from error
     else:
         _discard(spare)
         return worker
