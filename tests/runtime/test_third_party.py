@@ -9,66 +9,11 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.nexcage.backends.tests.support import modules, packages, releases
+from ansible_collections.nexcage.backends.tests.support import modules
 from ansible_collections.nexcage.backends.tests.support.host import FOREVER, Host
+from ansible_collections.nexcage.backends.tests.support.tiny import GRANT, NAME, SOURCE, package
 
 pytestmark = pytest.mark.requires("linux", "root", "crun", "runc", "conmon", "skopeo", "umoci", "busybox")
-NAME = "tiny-backend"
-GRANT = [f"container_{operation}" for operation in ("create", "start", "stop", "delete", "list", "info", "exec")]
-SOURCE = """
-from ..sdk.backend import BackendExtension
-from .steps import placed
-
-
-class Tiny(BackendExtension):
-    name = "tiny-backend"
-
-    def create(self, host, params):
-        return host.oci.create(params["name"], placed(host, params))
-
-    def start(self, host, params):
-        host.oci.start(params["name"])
-
-    def stop(self, host, params):
-        host.oci.stop(params["name"], params.get("signal"), params.get("timeout"), params.get("force", False))
-
-    def delete(self, host, params):
-        host.oci.delete(params["name"])
-
-    def list(self, host, params):
-        return host.oci.list(params.get("names"))
-
-    def info(self, host, params):
-        return host.oci.info(params["name"])
-
-    def exec(self, host, params):
-        return host.oci.exec(params["name"])
-
-    def update(self, host, params):
-        host.oci.update(params["name"])
-
-    def health(self, host, params):
-        return {"status": "healthy", "problems": []}
-
-
-def backend():
-    return Tiny()
-"""
-STEPS = b"""
-def placed(host, params):
-    if params.get("image") is None:
-        return None
-    return host.image.ensure(params["image"], params.get("pull", "missing"))["digest"]
-"""
-
-
-def package(folder: pathlib.Path, version: str = "1.0.0", source: str = SOURCE, **fields: t.Any) -> str:
-    operations = ["create", "start", "stop", "delete", "list", "info", "exec", "update", "health", "replace"]
-    facts = {"capabilities": GRANT, "operations": operations, "oci": {"runtime": "crun"}, "provides_backend": True, **fields}
-    files = {**packages.files(packages.manifest(NAME, version, **facts)), "plugin.py": source.encode(), "steps.py": STEPS}
-    path = folder / f"{NAME}-{version}.nexcage-plugin"
-    path.write_bytes(releases.packing.pack(files))
-    return str(path)
 
 
 @pytest.fixture

@@ -79,7 +79,8 @@ class Writer(threading.Thread):
 
 
 @pytest.fixture
-def place(tmp_path: pathlib.Path) -> Place:
+def place(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)  # no power cut here
     return Place(tmp_path)
 
 
