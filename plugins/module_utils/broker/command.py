@@ -8,6 +8,7 @@ shell, and nothing of the caller's environment.
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import os
 import re
@@ -22,6 +23,8 @@ from ..model.errors import NexcageError
 from .oci.runtime import ENVIRONMENT, program
 
 if t.TYPE_CHECKING:
+    from .extra import Subject
+
     Arguments = t.Mapping[str, t.Any]
 
 OUTPUT_LIMIT = 2 << 20  # bytes kept of standard output
@@ -39,12 +42,14 @@ class Commands:
         manifest: The plugin's.
         kind: ``read`` or ``write``.
         deadline: When, by the monotonic clock, the operation has to be over.
+        subject: The container that the operation is about; ``None`` where it is about none.
     """
 
-    def __init__(self, manifest: t.Mapping[str, t.Any], kind: str, deadline: float) -> None:
+    def __init__(self, manifest: t.Mapping[str, t.Any], kind: str, deadline: float, subject: Subject | None = None) -> None:
         commands = manifest.get("commands") or {}
         self._manifest = {"commands": {name: entry for name, entry in commands.items() if template.command_kind(entry) == kind}}
         self._deadline = deadline
+        self._subject = subject
 
     def run(self, arguments: Arguments) -> dict[str, t.Any]:
         """Run one to its end; the call ``command.run``. Any exit code is an answer.
@@ -58,10 +63,29 @@ class Commands:
         name = arguments["command"]
         entry = template.command(self._manifest, name)
         filled = template.texts(entry["parameters"], arguments["parameters"], name)
-        argv = [program(entry["binary"]), *(template.fill(argument, filled) for argument in entry["argv"])]
         own = float(entry.get("timeout_seconds", 30))
-        remaining = self._deadline - time.monotonic()
-        return _Run(name, argv, min(own, remaining)).answer()
+        if "stdin" in entry or any(rule["type"] in template.TASK for rule in entry["parameters"].values()):
+            return self._run_for_task(name, entry, filled, own)
+        argv = [program(entry["binary"]), *(template.fill(argument, filled) for argument in entry["argv"])]
+        return self._run(name, argv, own).answer()
+
+    def _run(self, name: str, argv: list[str], own: float, stdin: bytes | None = None) -> _Run:
+        return _Run(name, argv, min(own, self._deadline - time.monotonic()), stdin)
+
+    def _run_for_task(self, name: str, entry: t.Mapping[str, t.Any], filled: dict[str, str], own: float) -> dict[str, t.Any]:
+        """Run one whose holes the operator's task fills; what his process printed is his, whole."""
+        from ..model import foreign_words
+
+        if self._subject is None:
+            raise NexcageError("E_CAPABILITY", f"the command {name} takes what a task says of a container, and this operation is about none", option="command")
+        order = self._subject.order
+        words = foreign_words.arguments(entry, filled, order.spec.values, order.process)
+        given = foreign_words.standard_input(entry, order.secrets, order.process)
+        run = self._run(name, [program(entry["binary"]), *words], own, given)
+        answer = run.answer()
+        if any(rule["type"] == "process" for rule in entry["parameters"].values()):
+            self._subject.ended({"rc": answer["rc"], **run.whole(), "timed_out": False})
+        return answer
 
 
 def environment() -> dict[str, str]:
@@ -75,11 +99,21 @@ def environment() -> dict[str, str]:
     return {**ENVIRONMENT, "HOME": home}
 
 
+def _in_memory(data: bytes) -> int:
+    """A descriptor of a file without a name that holds ``data``: secrets get on no disk, and a writer never waits for a reader."""
+    descriptor = os.memfd_create("input", os.MFD_CLOEXEC)
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        file.write(data)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
 class _Run:
     """One program from its start to its end."""
 
-    def __init__(self, name: str, argv: list[str], seconds: float) -> None:
+    def __init__(self, name: str, argv: list[str], seconds: float, stdin: bytes | None = None) -> None:
         self._name, self._argv, self._seconds = name, argv, seconds
+        self._stdin = stdin
         self._kept = {"stdout": b"", "stderr": b""}
         self._cut = False
 
@@ -98,6 +132,10 @@ class _Run:
         texts = {name: _CONTROL.sub("\ufffd", data.decode("utf-8", "replace")) for name, data in self._kept.items()}
         return {"rc": child.returncode, **texts, "truncated": self._cut}
 
+    def whole(self) -> dict[str, str]:
+        """What was kept of both streams, byte for byte in base64."""
+        return {name: base64.b64encode(data).decode("ascii") for name, data in self._kept.items()}
+
     def _start(self) -> subprocess.Popen[bytes]:
         prctl = getattr(ctypes.CDLL(None), "prctl", None)
         us = os.getpid()
@@ -109,10 +147,11 @@ class _Run:
             if os.getppid() != us:
                 os._exit(127)
 
+        stdin = subprocess.DEVNULL if self._stdin is None else _in_memory(self._stdin)
         try:
             return subprocess.Popen(  # pylint: disable=ansible-bad-function
                 self._argv,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd="/",
@@ -123,6 +162,9 @@ class _Run:
             )
         except OSError as error:
             raise NexcageError("E_BINARY", f"{self._argv[0]} cannot be started: {error.strerror}", value=self._argv[0]) from None
+        finally:
+            if stdin != subprocess.DEVNULL:
+                os.close(stdin)
 
     def _follow(self, child: subprocess.Popen[bytes]) -> None:
         """Read until the program has ended. Whatever it left running may hold the pipes for ever, so their ends do not count."""

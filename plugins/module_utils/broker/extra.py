@@ -13,10 +13,32 @@ import typing as t
 
 if t.TYPE_CHECKING:
     from ..model.config import Layout
-    from .handlers import Handlers
+    from .handlers import Handlers, Order, Workbench
     from .secret import Secrets
 
 MEGABYTE = 1 << 20
+
+
+class Subject:
+    """The container that an operation is about, with what the operator's task says of it.
+
+    Args:
+        bench: That of the plugin.
+        container: Its name.
+    """
+
+    def __init__(self, bench: Workbench, container: str) -> None:
+        self._bench = bench
+        self.container = container
+
+    @property
+    def order(self) -> Order:
+        """What the task says; ``E_CAPABILITY`` where it says nothing."""
+        return self._bench.order(self.container)
+
+    def ended(self, outcome: dict[str, t.Any]) -> None:
+        """Keep what the task's process printed, whole."""
+        self._bench.outcomes[self.container] = outcome
 
 
 class Extra:
@@ -58,19 +80,21 @@ class Extra:
 
         return bundle.extra()
 
-    def offer(self, reads: Handlers, writes: Handlers | None, timeout: float) -> None:
+    def offer(self, reads: Handlers, writes: Handlers | None, timeout: float, bench: Workbench | None = None, container: str = "") -> None:
         """Add what one operation may ask for to its tables.
 
         Args:
             reads: Calls that change nothing.
             writes: Calls that change something; ``None`` where nothing may change, and then none is made.
             timeout: Seconds that the operation has for all of them together.
+            bench: Holds what the task says of containers, and takes the outcome of an exec.
+            container: The one that the operation is about, empty where it is about none.
         """
         deadline = time.monotonic() + timeout
         if any(self._roots.values()):
             self._offer_files(reads, writes)
         if self._manifest.get("commands"):
-            self._offer_commands(reads, writes, deadline)
+            self._offer_commands(reads, writes, deadline, Subject(bench, container) if bench is not None and container else None)
         if self._manifest.get("network"):
             self._offer_requests(reads, writes, deadline)
 
@@ -86,12 +110,12 @@ class Extra:
             limit = self._manifest["resource_requirements"]["max_disk_usage_mb"] * MEGABYTE
             writes.update(filesystem.write_handlers(filesystem.Writer(roots, self._layout, self._manifest["name"], limit)))
 
-    def _offer_commands(self, reads: Handlers, writes: Handlers | None, deadline: float) -> None:
+    def _offer_commands(self, reads: Handlers, writes: Handlers | None, deadline: float, subject: Subject | None) -> None:
         from .command import Commands
 
-        reads["command.run"] = Commands(self._manifest, "read", deadline).run
+        reads["command.run"] = Commands(self._manifest, "read", deadline, subject).run
         if writes is not None:
-            writes["command.run"] = Commands(self._manifest, "write", deadline).run
+            writes["command.run"] = Commands(self._manifest, "write", deadline, subject).run
 
     def _offer_requests(self, reads: Handlers, writes: Handlers | None, deadline: float) -> None:
         from .network import Budget, Requests

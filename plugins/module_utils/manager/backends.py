@@ -113,6 +113,10 @@ def check(session: Session, plugin: registry.Plugin) -> list[NexcageError]:
     """Why the plugin cannot be used here; empty where it can."""
     from ..model.version import Range, find_version
 
+    if plugin.foreign:
+        from . import requirements
+
+        return requirements.check(plugin.manifest)
     try:
         facts = session.ask(plugin, "oci.features", {})
     except NexcageError as error:

@@ -30,6 +30,7 @@ OPERATIONS = {
     "resume": "resume",
     "delete": "delete",
 }
+MAKES = ("create", "replace")
 THROUGH_HOLDER = ("stop", "delete")  # whatever backend the task names
 
 
@@ -93,7 +94,7 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
     owner = observe.owner(session.layout, task.name)
     known = registry.holding(owner, session.layout, task.name) if owner else None
     plugin = backends.choose(session, task.parameters["backend"], owner, task.name)
-    options.check_supported(task.parameters, plugin.kind)
+    _check_supported(task, plugin)
     holder = known or plugin
     found = observe.one(session, holder, task.name)
     host_key = b"" if task.state == "absent" else key.host_key(session.layout, make=not session.check_mode)  # a damaged one hinders no removal
@@ -123,19 +124,19 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
             pull=task.pull,
             take_over=task.parameters["replace_backend"],
         )
-        request = request._replace(image=_image(session, plugin, task, found))
+        request = request._replace(image=_image(session, plugin, task, found), updates=plugin.manifest["live"] if plugin.foreign else None)
     steps = plan(request, found)
     if known and known.name != plugin.name and any(action.kind in THROUGH_HOLDER for action in steps.actions):
         backends.held(session, known.name, task.name)
-    if any(action.kind in ("create", "replace") for action in steps.actions):
-        if request.image is None and session.orders[task.name].spec.get("image") is not None:
+    if any(action.kind in MAKES for action in steps.actions):
+        if request.image is None and session.orders[task.name].spec.get("image") is not None and not plugin.foreign:
             reference, pull = session.orders[task.name].spec.get("image"), "never" if task.pull == "never" else "missing"
             request = request._replace(image=_resolve(session, plugin, reference, pull))
             steps = plan(request, found)
         backends.require(session, plugin)
-    if any(action.kind in ("create", "replace", "update") for action in steps.actions):
+    if any(action.kind in (*MAKES, "update") for action in steps.actions):
         digest = request.image["digest"] if request.image and request.image["present"] else None
-        _check(session, plugin, task, digest)
+        _check(session, plugin, task, digest, steps)
     _permit(session, task, steps, plugin, holder)
     _announce(session, task, steps, plugin, found)
     if session.check_mode:
@@ -150,6 +151,10 @@ def _carry_out(
     if _starts(steps) and (found is None or found["status"] not in RUNNING):
         session.warnings += observe.stranger(task.wait, task.name)
     _apply(session, task, steps, plugin, holder)
+    if found is None and holder.foreign and (holder.name != plugin.name or not steps.changed):
+        from . import foreign
+
+        foreign.tidy(session, holder, task.name)
     final = found
     left_over = not steps.changed and bool(((found or {}).get("backend_details") or {}).get("generation_leftovers"))
     if left_over:  # every action heals by itself; a run without any does it here
@@ -195,9 +200,23 @@ def _look(session: Session, task: Task, plugin: registry.Plugin, error: NexcageE
     return found
 
 
-def _check(session: Session, plugin: registry.Plugin, task: Task, digest: str | None) -> None:
+def _check_supported(task: Task, plugin: registry.Plugin) -> None:
+    """Refuse the options that the backend does not have."""
+    if plugin.foreign:
+        from . import foreign
+
+        return foreign.check_supported(plugin, task.parameters)
+    return options.check_supported(task.parameters, plugin.kind)
+
+
+def _check(session: Session, plugin: registry.Plugin, task: Task, digest: str | None, steps: Plan) -> None:
     """Refuse what the engine would refuse, in the words of the task: its short forms of mounts are mounts to the engine."""
     try:
+        if plugin.foreign:
+            from . import foreign
+
+            makes = any(action.kind in MAKES for action in steps.actions)
+            return foreign.check(session, plugin, session.orders[task.name], task.name, makes)
         session.ask(plugin, "oci.check", {"name": task.name, "image": digest})
     except NexcageError as error:
         if error.option == "mounts" and any(str(error.value) in str(form) for form in task.parameters.get("volumes") or []):
@@ -208,7 +227,7 @@ def _check(session: Session, plugin: registry.Plugin, task: Task, digest: str | 
 def _image(session: Session, plugin: registry.Plugin, task: Task, found: t.Mapping[str, t.Any] | None) -> dict[str, t.Any] | None:
     """What the task's image stands for now, asked only where the answer can matter."""
     reference = task.spec.get("image")
-    if reference is None or (found is not None and found.get("image") == reference and task.pull != "always"):
+    if reference is None or plugin.foreign or (found is not None and found.get("image") == reference and task.pull != "always"):
         return None
     return _resolve(session, plugin, reference, task.pull)
 
@@ -249,11 +268,10 @@ def _apply(session: Session, task: Task, steps: Plan, plugin: registry.Plugin, h
         if action.kind == "update":
             values = {change.option: order.spec.get(change.option) for change in action.changes}
             session.orders[task.name] = order._replace(changes=values)
-        who = holder if action.kind in THROUGH_HOLDER else plugin
         try:
             if listening is not None:
                 listening.before(task.name, action.kind)
-            session.operate(who, OPERATIONS[action.kind], _params(task, action.kind, order))
+            _operate(session, plugin, holder, action.kind, _params(task, action.kind, order))
         except NexcageError as error:
             error.details.update(done=done, failed=action.kind, changed=bool(done), plan=steps.as_list())
             if action.kind == "pause":
@@ -262,6 +280,16 @@ def _apply(session: Session, task: Task, steps: Plan, plugin: registry.Plugin, h
         done.append(action.kind)
         if listening is not None:
             listening.after(task.name, action.kind)
+
+
+def _operate(session: Session, plugin: registry.Plugin, holder: registry.Plugin, kind: str, params: dict[str, t.Any]) -> None:
+    """One action of the plan, by whoever holds or shall hold the container."""
+    if plugin.foreign or holder.foreign:
+        from . import foreign
+
+        return foreign.act(session, plugin, holder, kind, params)
+    session.operate(holder if kind in THROUGH_HOLDER else plugin, OPERATIONS[kind], params)
+    return None
 
 
 def _params(task: Task, kind: str, order: Order) -> dict[str, t.Any]:

@@ -21,6 +21,7 @@ from .budget import Budget
 if t.TYPE_CHECKING:
     from ..broker.extra import Extra
     from ..broker.handlers import Handlers
+    from .answers import Answers
     from .breaker import Watch
     from .hooks import Hooks
     from .policy import Policy
@@ -193,9 +194,9 @@ class Session:
         """Clear away what a killed run left of a container, on the manager's own account; not in check mode."""
         self._gate(self._same(plugin), "update", [name]).call("oci.heal", {"name": name})
 
-    def outcome(self, plugin: registry.Plugin, name: str) -> dict[str, t.Any]:
-        """What the last exec in a container ended with, whole: the plugin may have seen less of it."""
-        return self._benches[plugin.name].outcomes[name]
+    def outcome(self, plugin: registry.Plugin, name: str) -> dict[str, t.Any] | None:
+        """What the last exec in a container ended with, whole: the plugin may have seen less of it. ``None`` where the broker did none."""
+        return self._benches[plugin.name].outcomes.get(name)
 
     def _gate(self, plugin: registry.Plugin, operation: str, targets: list[str]) -> Gate:
         bench = self._benches.get(plugin.name)
@@ -209,7 +210,7 @@ class Session:
         context = self._context(plugin, operation)
         reads, extra = read_handlers(bench), self._extra(plugin)
         if extra is not None:
-            extra.offer(reads, writes, self.timeout)
+            extra.offer(reads, writes, self.timeout, bench, targets[0] if targets else "")
         return Gate(plugin.manifest, reads, writes, self.audit, granted=granted, policy=self.rules(), context=context, targets=targets)
 
     def _writes(self, bench: Workbench) -> Handlers:
@@ -286,6 +287,15 @@ class Session:
             worker.close()
             raise
         return worker
+
+
+def _answers(plugin: registry.Plugin, operation: str, params: t.Mapping[str, t.Any]) -> Answers | None:
+    """What holds an installed plugin with an OCI runtime to the broker's records; ``None`` for all others."""
+    if plugin.installed is None or not plugin.runtime or operation not in ("list", "info"):
+        return None
+    from .answers import Answers
+
+    return Answers(plugin.name, operation, params.get("names"))
 
 
 def _about(error: NexcageError, plugin: registry.Plugin, name: object) -> NexcageError:

@@ -47,12 +47,28 @@ def execute(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.
         return _skipped(reason or "the command is not run in check mode")
     session.orders[name] = Order(process=process)
     try:
-        session.operate(plugin, "exec", {"name": name})
+        value = session.operate(plugin, "exec", {"name": name, **(_shown(process) if plugin.foreign else {})})
     except NexcageError as error:
         if error.option == "argv":
             error.option = _given(parameters)
         raise
-    return _result(session.outcome(plugin, name), parameters, process)
+    return _result(_outcome(session, plugin, name, value), parameters, process)
+
+
+def _shown(process: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What a backend without an OCI runtime is told of the command; of its secrets only the names."""
+    shown = {key: process[key] for key in ("argv", "env", "user", "working_dir", "timeout")}
+    return {**shown, "secret_env": sorted(process["secret_env"]), "stdin": process["stdin"] is not None}
+
+
+def _outcome(session: Session, plugin: registry.Plugin, name: str, value: t.Any) -> dict[str, t.Any]:
+    """How the command ended, as the broker saw it; what the plugin says of it where no command of the broker did it."""
+    found = session.outcome(plugin, name)
+    if found is None:
+        from . import foreign
+
+        return foreign.outcome(value, plugin)
+    return found
 
 
 def _skipped(why: str) -> dict[str, t.Any]:
@@ -90,6 +106,8 @@ def _needless(session: Session, plugin: registry.Plugin, name: str, parameters: 
     """Why the command need not run; empty where it shall."""
     for option, there in (("creates", True), ("removes", False)):
         path = parameters.get(option)
+        if path is not None and plugin.foreign:
+            raise NexcageError("E_UNSUPPORTED", f"the backend {plugin.backend} does not support it", option=option, value=path, remedy="leave it out")
         if path is not None:
             path = values.absolute_path(option, path)
             if session.ask(plugin, "oci.exists", {"name": name, "path": path}) is there:

@@ -38,7 +38,23 @@ class Wait(t.NamedTuple):
 def owner(layout: Layout, name: str) -> str | None:
     """Full name of the plugin that holds the container of that name, ``None`` where there is none."""
     container = records.find(records.Places(layout, ""), check_name(name))
-    return None if container is None else str(container.record["backend"])
+    if container is not None:
+        return str(container.record["backend"])
+    if not os.path.isdir(layout.state + "/foreign"):
+        return None
+    from . import foreign
+
+    return foreign.owner(layout, name)
+
+
+def names(layout: Layout) -> list[str]:
+    """The names of all containers that there is a record of, sorted."""
+    found = set(records.names(records.Places(layout, "")))
+    if os.path.isdir(layout.state + "/foreign"):
+        from . import foreign
+
+        found.update(*foreign.held(layout).values())
+    return sorted(found)
 
 
 def locked(layout: Layout, name: str, timeout: float) -> store.Lock:
@@ -55,6 +71,10 @@ def locked(layout: Layout, name: str, timeout: float) -> store.Lock:
 
 def one(session: Session, plugin: registry.Plugin, name: str) -> dict[str, t.Any] | None:
     """The observation of one container."""
+    if plugin.foreign:
+        from . import foreign
+
+        return foreign.one(session, plugin, name)
     found = session.operate(plugin, "list", {"names": [name]})
     return t.cast("dict[str, t.Any]", found[0]) if found else None
 
@@ -68,6 +88,10 @@ def damage(found: t.Mapping[str, t.Any], key: bytes) -> str:
         found: The observation.
         key: The host's key.
     """
+    if "record" in found:
+        from . import foreign
+
+        return foreign.damage(found, key)
     recorded = found.get("config_sha256")
     if recorded is None:
         return ""
@@ -103,6 +127,10 @@ def everything(session: Session, backend: str | None = None) -> list[dict[str, t
                 continue
             listed = session.operate(plugin, "list", {"names": None})
             found.update((item["name"], item) for item in listed if item["name"] in held[holder])
+    if os.path.isdir(session.layout.state + "/foreign"):
+        from . import foreign
+
+        found.update((name, item) for name, item in foreign.everything(session, backend).items() if name not in found)
     return [found[name] for name in sorted(found)]
 
 

@@ -276,8 +276,10 @@ def _disabled(session: Session, record: Record, now: Situation, parameters: t.Ma
 def _absent(session: Session, record: Record, now: Situation, parameters: t.Mapping[str, t.Any]) -> Change:
     if record.active is None:
         return Change(now)
+    from . import observe
+
     layout = session.layout
-    held = [name for name in containers.names(containers.Places(layout, "")) if _owner(session, name) == record.name]
+    held = [name for name in observe.names(layout) if observe.owner(layout, name) == record.name]
     if held:
         raise NexcageError(
             "E_EXISTS",
@@ -291,12 +293,6 @@ def _absent(session: Session, record: Record, now: Situation, parameters: t.Mapp
     if needing:
         raise NexcageError("E_DEPENDENCY", f"{', '.join(needing)} needs it", option="name", value=record.name, remedy=f"remove {needing[0]} first")
     return Change(Situation(None, None, now.enabled, now.priority, now.config))
-
-
-def _owner(session: Session, name: str) -> str | None:
-    from . import observe
-
-    return observe.owner(session.layout, name)
 
 
 def _reloaded(session: Session, record: Record, now: Situation, parameters: t.Mapping[str, t.Any]) -> Change:

@@ -57,6 +57,11 @@ class Plugin(t.NamedTuple):
         return "crun" if self.runtime else self.backend
 
     @property
+    def foreign(self) -> bool:
+        """Whether it does without the OCI engine; what was wanted of its containers, the manager records."""
+        return not self.runtime
+
+    @property
     def runtime(self) -> str:
         """The OCI runtime it drives, empty where it drives none."""
         return str((self.manifest.get("oci") or {}).get("runtime", ""))

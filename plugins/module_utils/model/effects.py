@@ -178,6 +178,7 @@ OPERATIONS: dict[str, Effect] = {
     "start": Effect(WRITE, _START, {}),
     "stop": Effect(WRITE, (("container_stop",),), {}),
     "delete": Effect(WRITE, (("container_delete",),), {}),
+    "check": Effect(READ, (("container_create",),), {}),
     "list": Effect(READ, (("container_list",),), {}),
     "info": Effect(READ, (("container_info",),), {}),
     "exec": Effect(WRITE, (("container_exec",),), {}),

@@ -16,8 +16,10 @@ from collections.abc import Iterator, Mapping
 
 from .capability import CAPABILITIES, NOTHING, OPERATIONS, effective_level
 from .errors import NexcageError
-from .manifest_fields import PLACEHOLDER, RULES, SETTING, SETTINGS_LIMIT
+from .foreign_words import PROCESS
+from .manifest_fields import OPEN_OPTIONS, PLACEHOLDER, RULES, SETTING, SETTINGS_LIMIT
 from .manifest_rules import plain, refuse
+from .template import TASK
 from .version import API_VERSION, COMPATIBILITY_LEVEL, Range, parse_version
 
 SIZE_LIMIT = 65536  # bytes of plugin.json
@@ -148,6 +150,8 @@ def _meaning(values: dict[str, t.Any]) -> None:
         if command["binary"] not in binaries:
             raise refuse(f"commands.{name}.binary", command["binary"], "not among binary_dependencies")
         _template(f"commands.{name}", " ".join(command["argv"]), command["parameters"])
+        _task_holes(f"commands.{name}", command)
+    _options(values)
     _roots(values)
     _network(values)
 
@@ -213,6 +217,31 @@ def _template(where: str, text: str, parameters: dict[str, t.Any]) -> None:
             raise refuse(f"{where}.parameters.{name}", parameter, "type choice has choices, and no other type has")
 
 
+def _task_holes(where: str, command: dict[str, t.Any]) -> None:
+    """What the broker fills from the operator's task: one to an argument, and only what may stand in a list of processes."""
+    for name, parameter in command["parameters"].items():
+        place, task = f"{where}.parameters.{name}", parameter["type"] in TASK
+        if not task and ("option" in parameter or "form" in parameter):
+            raise refuse(place, parameter, "only the types option and process have option and form")
+        known = OPEN_OPTIONS if parameter["type"] == "option" else PROCESS
+        if task and parameter.get("option", name) not in known:
+            raise refuse(place, parameter, f"the type {parameter['type']} stands for one of {', '.join(known)}")
+    for argument in command["argv"]:
+        holes = [name for name in re.findall(PLACEHOLDER, argument) if command["parameters"][name]["type"] in TASK]
+        if len(holes) > 1:
+            raise refuse(f"{where}.argv", argument, "one argument has at most one hole of the types option and process")
+
+
+def _options(values: dict[str, t.Any]) -> None:
+    """What the manager records of its containers, a backend without an OCI runtime has to name."""
+    for field in ("options", "live"):
+        if values[field] and (values["oci"].get("runtime") or not values["provides_backend"]):
+            raise refuse(field, values[field], "for a backend without an OCI runtime; all OCI runtimes have the same options")
+    for index, name in enumerate(values["live"]):
+        if name not in values["options"]:
+            raise refuse(f"live[{index}]", name, "not among the options")
+
+
 def _roots(values: dict[str, t.Any]) -> None:
     """Each root is a setting of its own name: the operator says which folder it stands for, and nobody else."""
     settings = values["configuration"]
@@ -237,6 +266,9 @@ def _network(values: dict[str, t.Any]) -> None:
             raise refuse(f"{where}.ca_file", network["ca_file"], "not a setting of type path under configuration that is not sensitive")
         for number, request in enumerate(network["requests"]):
             _template(f"{where}.requests[{number}]", request["path"], request["parameters"])
+            for name, parameter in request["parameters"].items():
+                if parameter["type"] in TASK:
+                    raise refuse(f"{where}.requests[{number}].parameters.{name}", parameter["type"], "a type for commands alone; a plugin is given the spec")
     _secrets(values)
 
 

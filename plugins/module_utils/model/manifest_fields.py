@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from .capability import CAPABILITIES, OPERATIONS
 from .manifest_rules import ABSENT, Choice, Either, Field, Flag, ListOf, MapOf, Record, Scalar, Text, Whole
+from .options import SPEC_OPTIONS
 from .version import EXACT_PATTERN, RANGE_PATTERN
 
 U32 = 4_294_967_295
@@ -23,6 +24,10 @@ HOOK_EVENTS = (
     *("cli.pre_command", "cli.post_command", "cli.command_error", "cli.help_requested"),
     *("api.pre_request", "api.post_request", "api.request_error", "api.authentication", "api.authorization"),
 )
+
+# What a backend without an OCI runtime says that it supports: what a container is, and how it is fetched and stopped.
+CONTAINER_OPTIONS = (*(option.name for option in SPEC_OPTIONS), "pull", "validate_certs", "kill_signal", "force_kill")
+OPEN_OPTIONS = tuple(option.name for option in SPEC_OPTIONS if not option.sensitive)
 
 PLACEHOLDER = r"\{([a-z][a-z0-9_]{0,31})\}"
 _HOLE = r"\{[a-z][a-z0-9_]{0,31}\}"
@@ -81,8 +86,10 @@ SETTING = Record(
 )
 PARAMETER = Record(
     {
-        "type": Field(Choice("uint", "container_name", "node", "relative_path", "choice")),
+        "type": Field(Choice("uint", "container_name", "node", "relative_path", "choice", "option", "process")),
         "choices": Field(ListOf(PLAIN, minimum=1), ABSENT),
+        "option": Field(Choice(*OPEN_OPTIONS), ABSENT),  # in place of the one that the hole is named after
+        "form": Field(Choice("plain", "json", "cpus"), ABSENT),
     }
 )
 PARAMETERS = Field(MapOf(LABEL, PARAMETER, 16), {})
@@ -90,10 +97,11 @@ COMMAND = Record(
     {
         "binary": Field(PROGRAM),
         "argv": Field(ListOf(ARGUMENT, unique=False)),
-        "parameters": PARAMETERS,
+        "parameters": Field(MapOf(LABEL, PARAMETER, 48), {}),  # more than there are options
         "timeout_seconds": Field(Whole(1, 300), 30),
         # The operator reads it in the grant: a command that reads runs in check mode too.
         "kind": Field(Choice("read", "write"), "write"),
+        "stdin": Field(Choice("secret_env", "input"), ABSENT),
     }
 )
 REQUEST = Record({"method": Field(Choice("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")), "path": Field(PATH), "parameters": PARAMETERS})
@@ -138,6 +146,8 @@ RULES = Record(
         "system_requirements": Field(SYSTEM, {}),
         "configuration": Field(MapOf(KEY, SETTING, SETTINGS_LIMIT), {}),
         "operations": Field(ListOf(Choice(*OPERATIONS)), ABSENT),
+        "options": Field(ListOf(Choice(*CONTAINER_OPTIONS)), []),
+        "live": Field(ListOf(Choice(*CONTAINER_OPTIONS)), []),
         "oci": Field(Record({"runtime": Field(PROGRAM, ABSENT)}), {}),
         "commands": Field(MapOf(LABEL, COMMAND), {}),
         "filesystem": Field(Record({"read": Field(ListOf(LABEL, maximum=16), []), "write": Field(ListOf(LABEL, maximum=16), [])}), {}),

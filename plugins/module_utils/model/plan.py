@@ -57,6 +57,7 @@ class Request(t.NamedTuple):
         image: What the image reference stands for now: ``{"digest", "present"}``; ``None`` where
             the task names none, or nothing is to be created.
         live: Whether the backend can change anything of a container that exists.
+        updates: The options that it can change so; ``None`` for those that the option table says.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Request(t.NamedTuple):
     replace_backend: bool = False
     image: t.Mapping[str, t.Any] | None = None
     live: bool = True
+    updates: t.Collection[str] | None = None
 
 
 class Plan:
@@ -160,6 +162,8 @@ def plan(request: Request, found: t.Mapping[str, t.Any] | None) -> Plan:
         return _creation(request, status)
     changes = compare(request.spec, found) + drift(found, request.spec)
     changes += [*_image_changes(request, found), *moved]
+    if request.updates is not None:
+        changes = [change._replace(live=change.option in request.updates) for change in changes]
     why = _why_replace(request, found, changes)
     actions: list[Action] = []
     now = status

@@ -32,6 +32,8 @@ PARSER_ONLY: dict[str, str] = {
     "binary": "a command of a program that is not among binary_dependencies",
     "parameter": "a {parameter} that is used and not declared, or declared and not used",
     "choices": "choices of a parameter of another type than choice, or a choice without them",
+    "task-hole": "option or form of a parameter that the task does not fill, one that stands for nothing, two in one argument, or one of a request",
+    "options": "options or live without provides_backend: true or beside an OCI runtime, or a live one that is not among the options",
     "reference": "a {setting}, network or secret that refers to nothing",
 }
 

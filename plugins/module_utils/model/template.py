@@ -21,6 +21,7 @@ _NODE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _STEP = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.@=:,+][A-Za-z0-9_.@=:,+-]{0,254}")
 PATH_LENGTH = 1024  # characters of a relative path
 LARGEST = 2**63 - 1
+TASK = ("option", "process")  # types of holes that the broker fills from the operator's task
 READ_METHODS = ("GET", "HEAD")  # safe ones: RFC 9110, section 9.2.1
 
 
@@ -46,10 +47,11 @@ def texts(declared: t.Mapping[str, Values], given: t.Iterable[tuple[str, t.Any]]
         NexcageError: ``E_INVALID`` for a name that is missing or too many, and for a value that is not of its type.
     """
     values = dict(given)
-    for name in sorted(set(declared).symmetric_difference(values)):
-        problem = "missing" if name in declared else f"{where} has no such parameter"
+    own = {name: rule for name, rule in declared.items() if rule["type"] not in TASK}
+    for name in sorted(set(own).symmetric_difference(values)):
+        problem = "missing" if name in own else "the task says it, not the plugin" if name in declared else f"{where} has no such parameter"
         raise NexcageError("E_INVALID", problem, option=f"parameters.{name}")
-    return {name: _text(f"parameters.{name}", rule, values[name]) for name, rule in declared.items()}
+    return {name: _text(f"parameters.{name}", rule, values[name]) for name, rule in own.items()}
 
 
 def _text(option: str, rule: Values, value: t.Any) -> str:
@@ -113,4 +115,4 @@ def request_kind(method: str) -> str:
 
 def containers(declared: t.Mapping[str, Values], filled: t.Mapping[str, str]) -> tuple[str, ...]:
     """The names of containers among the texts of :func:`texts`."""
-    return tuple(filled[name] for name, rule in declared.items() if rule["type"] == "container_name")
+    return tuple(text for name, text in filled.items() if declared[name]["type"] == "container_name")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Names = list[str]  # the class has a method called list
 
 REQUIRED = ("create", "start", "stop", "delete", "list", "info", "exec")
-OPTIONAL = ("pause", "resume", "update", "replace", "kill", "logs", "health")
+OPTIONAL = ("pause", "resume", "update", "replace", "check", "kill", "logs", "health")
 
 
 class BackendExtension:
@@ -29,6 +29,11 @@ class BackendExtension:
       holds what stop does
     - stop: "signal" (number or None), "timeout" (seconds or None), "force"
     - kill: "signal"; logs: "tail"
+
+    A backend without an OCI runtime is also given, in create, replace, check and update, "spec": what the container
+    shall be, canonical values by option, secrets masked. create and replace hold "mark", which has to be kept on the container
+    and stand in its records; update holds "changes", the options that change; exec holds "argv", "env", "user",
+    "working_dir", "timeout", "secret_env" (names) and "stdin" (whether there is any).
     """
 
     name = ""
@@ -89,6 +94,10 @@ class BackendExtension:
         self.stop(host, params)
         self.delete(host, params)
         return self.create(host, params)
+
+    def check(self, host: Host, params: Params) -> Any:
+        """Refuse what create, replace or update would refuse, and change nothing."""
+        raise self._missing("check")
 
     def kill(self, host: Host, params: Params) -> Any:
         """Send it one signal."""

@@ -71,7 +71,7 @@ def test_the_calls_of_the_design() -> None:
         *("oci.list", "oci.info", "oci.logs", "oci.features", "oci.check", "oci.exists"),
         *("image.resolve", "image.configuration", "state.get", "log", "fs.read", "fs.list", "fs.stat"),
     }
-    assert {name for name, row in OPERATIONS.items() if row.kind == capability.READ} == {"list", "info", "logs", "health"}
+    assert {name for name, row in OPERATIONS.items() if row.kind == capability.READ} == {"list", "info", "logs", "health", "check"}
 
 
 def test_a_capability_is_an_upper_bound() -> None:

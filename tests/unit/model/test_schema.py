@@ -39,6 +39,8 @@ MESSAGES = {
     "binary": "not among binary_dependencies",
     "parameter": "used and not declared|declared and not used",
     "choices": "type choice has choices, and no other type has",
+    "task-hole": "only the types option and process|stands for one of|at most one hole of the types|a type for commands alone",
+    "options": "for a backend without an OCI runtime|not among the options",
     "reference": "there is no setting|not a setting of type path|not the id of an entry of network|not a sensitive setting",
 }
 REQUEST = {"method": "GET", "path": "/a"}
@@ -59,6 +61,8 @@ EXAMPLES: dict[str, tuple[t.Any, t.Any]] = {
     "binary": (changed("commands.status.binary", "crum"), changed("commands.status.binary", "crun")),
     "parameter": (changed("network.1.requests.0.path", "/{node}"), changed("network.1.requests.0.path", "/node")),
     "choices": (changed("commands.status.parameters.vmid", {"type": "choice"}), RICH),
+    "task-hole": (changed("commands.status.parameters.vmid", {"type": "option"}), changed("commands.status.parameters.vmid.type", "container_name")),
+    "options": (changed("options", ["image"]), changed("options", [])),
     "reference": (changed("secrets.0.network", "other"), RICH),
 }
 
