@@ -16,10 +16,12 @@ import runpy
 import typing as t
 
 import pytest
-from ansible_collections.nexcage.backends.plugins.module_utils.manager import packing
+from ansible_collections.nexcage.backends.plugins.module_utils.manager import packing, workers
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
+from ansible_collections.nexcage.backends.plugins.module_utils.sdk import versions
 from ansible_collections.nexcage.backends.plugins.module_utils.sdk.errors import HostError
 from ansible_collections.nexcage.backends.plugins.module_utils.sdk.testing import FakeHost
+from ansible_collections.nexcage.backends.plugins.module_utils.worker import bundle
 from ansible_collections.nexcage.backends.plugins.module_utils.worker.sandbox import limits_of
 from ansible_collections.nexcage.backends.plugins.module_utils.worker.spawn import Worker
 
@@ -54,10 +56,13 @@ class Bench:
         self.denied: tuple[int, str] | None = None  # which call of a request, and the code
         self.calls: list[str] = []  # of the request that runs
         self.worker = Worker()
+        api = versions.of(content.manifest)
+        self._ask = api.asking(self.worker.request)
         try:
-            self.worker.start(limits_of(content.manifest["resource_requirements"]))
             sources = {name: data.decode() for name, data in content.files.items() if name.endswith(".py")}
-            self.operations = self.worker.load(content.manifest["name"], sources, _defaults(content.manifest))
+            self.worker.start(limits_of(content.manifest["resource_requirements"]), workers.preload(sources))
+            program = {**api.program(bundle.BASE), **(bundle.extra() if _beyond(content.manifest) else {})}
+            self.operations = self.worker.load(content.manifest["name"], sources, _defaults(content.manifest), program=program)
         except BaseException:
             self.worker.close()
             raise
@@ -69,7 +74,7 @@ class Bench:
             NexcageError: What the plugin or the host refuses.
         """
         self.calls = []
-        return self.worker.request(operation, params, self._handle, 10.0)
+        return self._ask(operation, params, self._handle, 10.0)
 
     def _handle(self, call: str, params: dict[str, t.Any]) -> t.Any:
         if call == "log":
@@ -85,6 +90,11 @@ class Bench:
     def has(self, operation: str) -> bool:
         """Whether the plugin declares an operation."""
         return operation in self.manifest["operations"]
+
+
+def _beyond(manifest: t.Mapping[str, t.Any]) -> bool:
+    """Whether the plugin may do more than containers, and so has more of the SDK."""
+    return bool(manifest["commands"] or manifest["network"] or any(manifest["filesystem"].values()))
 
 
 def _defaults(manifest: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

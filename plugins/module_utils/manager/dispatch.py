@@ -174,13 +174,21 @@ class Session:
             call = extra.secrets.around(call)
         try:
             with self._budget.at_work(plugin.name):
-                value = worker.request(operation, dict(params), call, self.timeout)
+                value = self._asking(plugin, worker)(operation, dict(params), call, self.timeout)
             return value if extra is None else extra.secrets.scrub(value)
         except NexcageError as error:
             if extra is not None:
                 extra.secrets.scrub_error(error)
             error.details.setdefault("plugin", plugin.name)
             raise _about(error, plugin, name) from error.__cause__
+
+    def _asking(self, plugin: registry.Plugin, worker: Worker) -> t.Callable[..., t.Any]:
+        """``worker.request`` in the words of the plugin's API version; a built-in one speaks ours."""
+        if plugin.installed is None:
+            return worker.request
+        from ..sdk import versions
+
+        return versions.of(plugin.manifest).asking(worker.request)
 
     def ask(self, plugin: registry.Plugin, call: str, params: t.Mapping[str, t.Any]) -> t.Any:
         """One read of the broker on the manager's own account, through the plugin's gate."""
@@ -259,7 +267,7 @@ class Session:
             prepare = self._benches[plugin.name].prepare  # made with the gate, which comes first
             extra = self._extra(plugin)
             config, program = (dict(plugin.config), None) if extra is None else (extra.config, extra.program)
-            worker.load(plugin.name, sources, config, meanwhile=prepare, program=program)
+            worker.load(plugin.name, sources, config, meanwhile=prepare, program=_program(plugin, program))
         except BaseException:
             worker.close()
             raise
@@ -303,6 +311,16 @@ def _about(error: NexcageError, plugin: registry.Plugin, name: object) -> Nexcag
     if plugin.installed is None and isinstance(name, str):
         return error.about("name", name)
     return error.about("backend", plugin.backend) if plugin.manifest.get("provides_backend") else error.about(None, plugin.name)
+
+
+def _program(plugin: registry.Plugin, more: t.Mapping[str, str] | None) -> t.Mapping[str, str] | None:
+    """What a worker is sent beyond what every worker has: the plugin's API version may have modules of its own."""
+    if plugin.installed is None:
+        return more
+    from ..sdk import versions
+    from ..worker.bundle import BASE
+
+    return {**versions.of(plugin.manifest).program(BASE), **(more or {})}
 
 
 def _there(path: str) -> bool:

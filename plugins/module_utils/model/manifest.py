@@ -14,13 +14,14 @@ import types
 import typing as t
 from collections.abc import Iterator, Mapping
 
+from . import version
 from .capability import CAPABILITIES, NOTHING, OPERATIONS, effective_level
 from .errors import NexcageError
 from .foreign_words import PROCESS
 from .manifest_fields import OPEN_OPTIONS, PLACEHOLDER, RULES, SETTING, SETTINGS_LIMIT
 from .manifest_rules import plain, refuse
 from .template import TASK
-from .version import API_VERSION, COMPATIBILITY_LEVEL, Range, parse_version
+from .version import COMPATIBILITY_LEVEL, Range, parse_version
 
 SIZE_LIMIT = 65536  # bytes of plugin.json
 DEPTH_LIMIT = 16
@@ -115,10 +116,10 @@ def check_compatibility(manifest: t.Mapping[str, t.Any], level: str = COMPATIBIL
     Raises:
         NexcageError: ``E_VERSION`` naming the field, its value and what is here.
     """
-    if manifest["api_version"] != API_VERSION:
+    if manifest["api_version"] not in version.API_VERSIONS:
         raise NexcageError(
             "E_VERSION",
-            f"this collection speaks plugin API {API_VERSION}",
+            f"this collection speaks plugin API {', '.join(map(str, version.API_VERSIONS))}",
             option="api_version",
             value=manifest["api_version"],
             remedy="install a version of the plugin, or of the collection, that fits the other",

@@ -10,7 +10,7 @@ import typing as t
 from .errors import NexcageError
 
 COMPATIBILITY_LEVEL = "0.7.5"  # the NexCage level that plugins are compared with, not the collection's version
-API_VERSION = 1
+API_VERSIONS = (1,)  # of the interface of plugins, served side by side; sdk.versions says how
 
 FINAL = 4
 _STAGES = {"dev": 0, "alpha": 1, "beta": 2, "pre": 3, "rc": 3}
