@@ -144,7 +144,7 @@ error:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nexcage.backends.plugins.module_utils.worker.delivered import OPTIONS, begin, part
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.delivered import begin, part
 
 
 def main() -> None:
@@ -157,7 +157,6 @@ def main() -> None:
         argument_spec={
             "names": {"type": "list", "elements": "str", "default": []},
             "path": {"type": "path"},
-            **OPTIONS,
         },
         supports_check_mode=True,
     )

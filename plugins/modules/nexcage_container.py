@@ -252,7 +252,7 @@ error:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nexcage.backends.plugins.module_utils.worker.delivered import OPTIONS, begin, part
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.delivered import begin, part
 
 
 def main() -> None:
@@ -265,7 +265,7 @@ def main() -> None:
     run = part("manager.run").run
     argument_spec = part("model.options").argument_spec
 
-    module = AnsibleModule(argument_spec={**argument_spec(), **OPTIONS}, supports_check_mode=True)
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     run(module, converge, process)
 
 

@@ -125,7 +125,7 @@ error:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nexcage.backends.plugins.module_utils.worker.delivered import OPTIONS, begin, part
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.delivered import begin, part
 
 
 def main() -> None:
@@ -152,7 +152,6 @@ def main() -> None:
             "creates": {"type": "str"},
             "removes": {"type": "str"},
             "timeout": {"type": "int", "default": 120},
-            **OPTIONS,
         },
         mutually_exclusive=[("argv", "command")],
         required_one_of=[("argv", "command")],

@@ -84,7 +84,7 @@ error:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nexcage.backends.plugins.module_utils.worker.delivered import OPTIONS, begin, part
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.delivered import begin, part
 
 
 def main() -> None:
@@ -104,7 +104,6 @@ def main() -> None:
             },
             "backend": {"type": "str"},
             "timeout": {"type": "int", "default": 120},
-            **OPTIONS,
         },
         supports_check_mode=True,
     )

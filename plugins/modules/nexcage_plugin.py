@@ -212,7 +212,7 @@ error:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nexcage.backends.plugins.module_utils.worker.delivered import OPTIONS, begin, part
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.delivered import begin, part
 
 
 def main() -> None:
@@ -239,7 +239,6 @@ def main() -> None:
             "allow_downgrade": {"type": "bool", "default": False},
             "priority": {"type": "int"},
             "config": {"type": "dict"},
-            **OPTIONS,
         },
         supports_check_mode=True,
     )

@@ -131,7 +131,7 @@ error:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nexcage.backends.plugins.module_utils.worker.delivered import OPTIONS, begin, part
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.delivered import begin, part
 
 
 def main() -> None:
@@ -150,7 +150,6 @@ def main() -> None:
             "yanked": {"type": "dict"},
             "version": {"type": "int"},
             "lock_file": {"type": "path"},
-            **OPTIONS,
         },
         supports_check_mode=True,
     )

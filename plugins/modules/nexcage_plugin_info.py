@@ -175,7 +175,7 @@ error:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nexcage.backends.plugins.module_utils.worker.delivered import OPTIONS, begin, part
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.delivered import begin, part
 
 
 def main() -> None:
@@ -189,7 +189,6 @@ def main() -> None:
             "name": {"type": "list", "elements": "str"},
             "verify": {"type": "bool", "default": False},
             "metrics_file": {"type": "path"},
-            **OPTIONS,
         },
         supports_check_mode=True,
     )

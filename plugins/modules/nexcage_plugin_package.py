@@ -115,7 +115,7 @@ error:
 import traceback
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible_collections.nexcage.backends.plugins.module_utils.worker.delivered import OPTIONS, begin, part
+from ansible_collections.nexcage.backends.plugins.module_utils.worker.delivered import begin, part
 
 
 def main() -> None:
@@ -129,7 +129,6 @@ def main() -> None:
             "src": {"type": "path", "required": True},
             "dest": {"type": "path", "required": True},
             "key_file": {"type": "path", "no_log": False},
-            **OPTIONS,
         },
         supports_check_mode=True,
     )

@@ -12,7 +12,7 @@ import typing as t
 from ..broker import store
 from ..model.config import Layout
 from ..model.errors import NexcageError
-from ..worker.delivered import OPTIONS, code
+from ..worker.delivered import code
 from ..worker.spawn import Worker
 from .dispatch import Session
 
@@ -34,8 +34,6 @@ def run(module: AnsibleModule, action: Action, process: Process | None = None, r
         reading: It never changes anything, so it does not keep code either.
     """
     _settle()
-    for name in OPTIONS:
-        module.params.pop(name, None)
     timeout = float(module.params.get("timeout") or 120)
     warnings: list[str] = []
     secrets: set[str] = set()

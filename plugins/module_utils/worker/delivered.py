@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The collection's code on a host, where Ansible's payload carries a module and this file alone.
 
-The action plugins name the code by its digest (option ``_code``). It lies in nexcage's cache folder, where an
-earlier task kept it (``broker.kept_code``), or the action plugin sends it with a second call (``_code_data``).
+The action plugins name the code by its digest (``_code`` beside the module's options). It lies in nexcage's cache
+folder, where an earlier task kept it (``broker.kept_code``), or comes with a second call (``_code_data``).
 Beside it lies what was compiled of it, for each Python: Python's own ``__pycache__``, which it has not for
 code out of an archive. What is taken lies in a folder and in files that nobody but this user can change, and
 the archive has the very digest that the controller named.
@@ -28,7 +28,6 @@ if t.TYPE_CHECKING:
     from types import CodeType, ModuleType
 
 BASE = __name__.rpartition(".worker.")[0] + "."  # module_utils
-OPTIONS = {"_code": {"type": "str"}, "_code_data": {"type": "str", "no_log": True}}  # of every module; the action plugins set them
 DIGEST = 32  # bytes of SHA-256, which stands before compiled code
 MISSING = "code_missing"  # in a result: send it
 ALONE = "the code of the collection nexcage.backends did not come with this module: call it by its name in a task, so that its action plugin sends it"
@@ -218,19 +217,39 @@ def begin(ansible_module: t.Any) -> None:
     Args:
         ansible_module: The class ``AnsibleModule``: nothing below the modules imports it.
     """
-    parameters = sys.modules[ansible_module.__module__]._load_params() or {}
+    basic: t.Any = sys.modules.get("ansible.module_utils.basic")
+    if basic is None or basic._ANSIBLE_ARGS is None:
+        return  # not out of a payload: looked at by a tool
+    parameters = basic._load_params()
     digest, data = parameters.get("_code"), parameters.get("_code_data")
-    current = code()
     if digest is None and importlib.util.find_spec(BASE + "manager") is None:
         _end(ansible_module, parameters, ALONE)
-    if digest is None or (current and current.digest == digest):
+    if digest is None:
         return
-    found = kept(digest, folder(os.environ)) or (Code(digest, base64.b64decode(data)) if data else None)
+    found = _found(digest, data)
     if found is None:
         _end(ansible_module, parameters, "the code of the collection nexcage.backends is not on this host yet", **{MISSING: True})
-    if current:
-        sys.meta_path.remove(t.cast("t.Any", current))
-    sys.meta_path.insert(0, t.cast("t.Any", found))
+    _hide(basic, parameters)
+    sys.meta_path[:] = [t.cast("t.Any", found), *(entry for entry in sys.meta_path if not isinstance(entry, Code))]
+
+
+def _found(digest: str, data: str | None) -> Code | None:
+    """The code of a digest: what is loaded from already, what is kept, or what was sent."""
+    current = code()
+    if current and current.digest == digest:
+        return current
+    return kept(digest, folder(os.environ)) or (Code(digest, base64.b64decode(data)) if data else None)
+
+
+def _hide(basic: t.Any, parameters: dict[str, t.Any]) -> None:
+    """Give the next ``AnsibleModule`` the options of the module alone."""
+    load = basic._load_params
+
+    def once() -> dict[str, t.Any]:
+        basic._load_params = load
+        return {name: value for name, value in parameters.items() if name not in ("_code", "_code_data")}
+
+    basic._load_params = once
 
 
 def _end(ansible_module: t.Any, parameters: t.Mapping[str, t.Any], message: str, **more: t.Any) -> t.NoReturn:

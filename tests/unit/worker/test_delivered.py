@@ -275,7 +275,8 @@ def test_it_lies_in_the_cache_of_the_layout(environment: dict[str, str], uid: in
 
 @pytest.fixture
 def path(monkeypatch: pytest.MonkeyPatch) -> list[t.Any]:
-    """A way of its own to find modules."""
+    """A way of its own to find modules, and to load parameters."""
+    monkeypatch.setattr(basic, "_load_params", basic._load_params)
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     return sys.meta_path
 
@@ -302,6 +303,22 @@ def test_other_code_takes_the_place_of_what_was_there(path: list[t.Any], monkeyp
         with patch_module_args({"_code": DIGEST, "_code_data": SENT}):
             delivered.begin(AnsibleModule)
     assert [entry.digest for entry in sys.meta_path if isinstance(entry, delivered.Code)] == [DIGEST]
+
+
+def test_the_module_sees_its_own_options_alone(path: list[t.Any]) -> None:
+    before = basic._load_params
+    for name in ("web", "other"):
+        with patch_module_args({"name": name, "_code": DIGEST, "_code_data": SENT}):
+            delivered.begin(AnsibleModule)
+            assert AnsibleModule(argument_spec={"name": {"type": "str"}}).params == {"name": name}
+    assert basic._load_params is before
+
+
+def test_a_tool_that_only_looks_is_let_be(path: list[t.Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(basic, "_load_params", lambda: pytest.fail("asked for parameters"))
+    delivered.begin(AnsibleModule)
+    monkeypatch.delitem(sys.modules, "ansible.module_utils.basic")
+    delivered.begin(AnsibleModule)
 
 
 @pytest.mark.parametrize(("parameters", "said"), [({"_code": "0" * 64}, "not on this host yet"), ({}, "action plugin")])
