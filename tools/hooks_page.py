@@ -74,7 +74,7 @@ Nobody by default: a refusal, and a hook that fails, is a warning. A hook of `co
 | `abort` on `container.pre_*` | stops the task with `E_VETO` | stops the task with `E_VETO` |
 | `abort` on any other event | a warning: what has happened has happened | a warning |
 
-So a guard with `abort` stops its containers too when it crashes, or when its package is damaged. `E_VETO` names plugin,
+So a guard with `abort` stops its containers too when it crashes, or when its package is damaged or in quarantine. `E_VETO` names plugin,
 hook, reason and the setting that takes the right away. The first one that refuses counts, and no other is asked after it.
 Each hook is asked right before its step: one that refuses a start leaves the container created, and the error says what was
 done (`error.details.done`). In check mode all `container.pre_*` of the plan are asked before it ends, so that it predicts the
@@ -94,6 +94,16 @@ refusal; other events of a run are not fired then.
 Each event is told to one plugin after the other, by priority (`critical`, `high`, `normal`, `low`, `background`) and name; in a
 teardown the last one comes first. Results have `hooks`, one entry for each plugin and event: `executions`, `failures`,
 `timeouts`, `vetoes`, `total_ms`, `avg_ms`, `min_ms`, `max_ms`; these times include the start of the worker.
+
+## Hooks that keep failing
+
+Hooks that crash, hang until their timeout or go over a limit count as operations that do: five within ten minutes put the plugin
+[in quarantine](plugins-health.md#quarantine), with its backend, if it is one. Its hooks are not asked then, which each task says once in a warning;
+but where a hook with `abort` would be asked, what it guards is refused, as if it had crashed again. A quarter of an hour later one hook or
+operation is let through. Check mode counts nothing.
+
+What became of all its hooks on a host, by event, stands in `statistics.hooks` of [nexcage_plugin_info](plugins-health.md#figures-for-prometheus),
+and in the figures for Prometheus. An event that only reads is noted where its hook fails.
 
 ## The events
 

@@ -142,8 +142,14 @@ plugins:
         denied_calls:
           description: How many calls of the plugin the broker refused.
           type: int
+        hooks:
+          description: >-
+            How its hooks went, by event. Each has C(executions), C(failures), C(faults), C(timeouts), C(vetoes) and C(avg_ms). They are not in
+            the counts above.
+          type: dict
+          sample: {container.pre_create: {executions: 3, failures: 0, faults: 0, timeouts: 0, vetoes: 1, avg_ms: 28.4}}
         last_success:
-          description: When one of them last succeeded.
+          description: When an operation or a hook that is counted last succeeded.
           type: str
           sample: "2026-11-23T00:30:00Z"
         last:

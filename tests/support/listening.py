@@ -8,9 +8,14 @@ import json
 import pathlib
 import typing as t
 
-from ansible_collections.nexcage.backends.plugins.module_utils.manager import packing
+import pytest
+from ansible_collections.nexcage.backends.plugins.module_utils.manager import dispatch, packing
+from ansible_collections.nexcage.backends.plugins.module_utils.manager import hooks as events
+from ansible_collections.nexcage.backends.plugins.module_utils.model.config import Layout
+from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 from ansible_collections.nexcage.backends.tests.support import modules, packages
 
+NAME, PRE = "alpha-hooks", "container.pre_create"
 VERBS = ("create", "start", "stop", "delete")
 AROUND = tuple(f"container.{when}_{verb}" for verb in VERBS for when in ("pre", "post"))
 EVENTS = (*AROUND, "container.status_changed")
@@ -30,6 +35,10 @@ class Listener(BackendExtension):
                 return "not on a " + self.config.get("day", "Friday")
             if todo == "crash":
                 self.crash()
+            if todo == "die":
+                import os
+
+                os._exit(4)
             if todo == "hang":
                 while True:
                     pass
@@ -138,3 +147,37 @@ def strategies(root: pathlib.Path, name: str, **chosen: t.Any) -> None:
     content = json.loads(file.read_text())
     content["plugins"][name]["hooks"] = {event.replace("__", "."): strategy for event, strategy in chosen.items()}
     file.write_text(json.dumps(content))
+
+
+class Site:
+    """A host with plugins that listen, and a way to fire an event at them."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.folder, self.root = folder, folder / "root"
+        self.root.mkdir()
+        self.layout = Layout.for_user(0, {"NEXCAGE_ROOT": str(self.root)})
+        (folder / "packages").mkdir()
+        self.journal = Journal(folder / "journal")
+        self.warnings: list[str] = []
+        self.told: list[dict[str, t.Any]] = []
+
+    def install(self, *events: str, name: str = NAME, config: t.Mapping[str, t.Any] | None = None, source: str = SOURCE, **row: t.Any) -> None:
+        rows = hooks(*(events or (PRE,)), **row)
+        install(self.folder / "packages", self.journal, name, rows, config, source=source)
+        self.journal.clear()
+
+    def fire(self, event: str = PRE, check: bool = False, **payload: t.Any) -> None:
+        with dispatch.Session(self.layout, check, 20.0) as session:
+            self.warnings, self.told = session.warnings, session.told
+            events.of(session).fire(event, {"name": "web", **payload})
+
+    def refused(self, event: str = PRE, check: bool = False) -> NexcageError:
+        with pytest.raises(NexcageError) as refused:
+            self.fire(event, check)
+        json.dumps(refused.value.as_dict())
+        return refused.value
+
+    def policy(self, *rules: dict[str, t.Any], **more: t.Any) -> None:
+        path = self.root / "etc/nexcage/policy.json"
+        path.write_text(json.dumps({"version": 1, "rules": [{"id": f"r{number}", **given} for number, given in enumerate(rules)], **more}))
+        path.chmod(0o600)

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 NexCage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How the operations of an installed plugin end, and the quarantine of one that keeps crashing.
+"""How the operations and hooks of an installed plugin end, and the quarantine of one that keeps crashing.
 
 The last outcomes and the figures lie in one file beside the plugin's record. Successes of operations that only read
 are not written: a run that finds everything as it shall be writes nothing. Built-in plugins have no such file.
@@ -8,6 +8,7 @@ are not written: a run that finds everything as it shall be writes nothing. Buil
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 import typing as t
@@ -16,6 +17,7 @@ from ..broker import store
 from ..model.config import Layout
 from ..model.effects import EFFECTS, OPERATIONS, READ
 from ..model.errors import NexcageError
+from ..model.hook import EVENTS
 from ..worker.spawn import Ended
 from . import records, settings
 
@@ -35,7 +37,7 @@ LOCK_SECONDS = 10.0
 
 OK, ERROR, DEFECT, FAULT = "ok", "error", "defect", "fault"
 KINDS = (OK, ERROR, DEFECT, FAULT)
-DEFECTS = frozenset(("E_PLUGIN", "E_CAPABILITY", "E_READ_ONLY"))  # the plugin's own doing, and its worker lives
+DEFECTS = frozenset(("E_PLUGIN", "E_PROTOCOL", "E_CAPABILITY", "E_READ_ONLY"))  # the plugin's own doing, and its worker lives
 DENIALS = frozenset(("E_CAPABILITY", "E_GRANT", "E_POLICY", "E_READ_ONLY"))
 OTHER = "other"  # stands for all calls that do not exist
 
@@ -43,11 +45,11 @@ clock: t.Callable[[], float] = time.time  # seconds since 1970; tests set it
 
 
 class Outcome(t.NamedTuple):
-    """How one operation ended.
+    """How one operation, or one hook, ended.
 
     Args:
         at: Seconds since 1970.
-        operation: Such as ``create``.
+        operation: Such as ``create``; of a hook its event, such as ``container.pre_create``.
         kind: ``ok``; ``error`` for what host or task are to blame for; ``defect`` for what the plugin is; ``fault``
             where its worker crashed, hung, broke the protocol or went over a limit.
         code: Of the error, empty where there was none.
@@ -73,6 +75,7 @@ class Book(t.NamedTuple):
         trial: When an operation was let through whose end is not known yet; 0 where there is none.
         success: When an operation that is counted last succeeded; 0 where none did.
         totals: By operation and kind: how many; and ``milliseconds`` of all.
+        hooks: The same by event; and how many ``timeouts`` and ``vetoes``.
         denied: By call and code: how many calls were refused.
     """
 
@@ -82,23 +85,26 @@ class Book(t.NamedTuple):
     success: float = 0.0
     totals: t.Mapping[str, t.Mapping[str, int]] = {}
     denied: t.Mapping[str, t.Mapping[str, int]] = {}
+    hooks: t.Mapping[str, t.Mapping[str, int]] = {}
 
 
 class Watch:
-    """One operation of an installed plugin, for a ``with`` block around all of it; not for check mode.
+    """One operation or hook of an installed plugin, for a ``with`` block around all of it; not for check mode.
 
     Args:
         layout: The host's folders.
         plugin: As it was loaded.
-        operation: One of ``OPERATIONS``.
+        operation: One of ``OPERATIONS``, or of ``EVENTS``.
         warnings: Gets what the operator should know and what no operation shall fail for.
+        held: Whether this run holds the lock of all records already.
 
     Raises:
         NexcageError: ``E_QUARANTINED`` where it may not begin.
     """
 
-    def __init__(self, layout: Layout, plugin: Installed, operation: str, warnings: list[str]) -> None:
-        self.layout, self.name, self.operation, self.warnings = layout, plugin.record.name, operation, warnings
+    def __init__(self, layout: Layout, plugin: Installed, operation: str, warnings: list[str], held: bool = False) -> None:
+        self.layout, self.name, self.operation, self.warnings, self.held = layout, plugin.record.name, operation, warnings, held
+        self.vetoes = 0  # set to 1 where what the hook says, or that it fails, stops what is about to happen
         self._digest = plugin.release.digest
         self._quarantined = bool(plugin.record.quarantined)
         self._trial = self._running = False
@@ -129,19 +135,24 @@ class Watch:
         if error is not None and not isinstance(error, NexcageError):
             return  # interrupted: it tells nothing of the plugin
         kind = _kind_of(error)
-        reached = self._running and OPERATIONS[self.operation].kind != READ
+        reached = self._running and not _reads(self.operation)
         counted = reached or kind in (DEFECT, FAULT)
         if not (counted or self._trial or self._denied):
             return
         spent = int((time.monotonic() - self._begin) * 1000)
         outcome = Outcome(clock(), self.operation, kind, error.code if error is not None else "", self._digest, spent)
         try:
-            reason = note(self.layout, self.name, outcome, self._trial, self._denied, counted)
+            reason = note(self.layout, self.name, outcome, self._trial, self._denied, counted, self.vetoes, self.held)
         except (NexcageError, OSError) as problem:
             self.warnings.append(f"the outcome of {self.operation} by {self.name} cannot be kept: {problem}")
             return
         if reason:
             self.warnings.append(f"{self.name} is quarantined: {reason}")
+
+
+def _reads(operation: str) -> bool:
+    """Whether an operation or hook changes nothing."""
+    return EVENTS[operation].reads if operation in EVENTS else OPERATIONS[operation].kind == READ
 
 
 def _kind_of(error: NexcageError | None) -> str:
@@ -202,6 +213,8 @@ def note(
     trial: bool = False,
     denied: t.Sequence[tuple[str, str]] = (),
     counted: bool = True,
+    vetoes: int = 0,
+    held: bool = False,
 ) -> str:
     """Keep an outcome, and open or close the breaker where it says so.
 
@@ -212,6 +225,8 @@ def note(
         trial: Whether it was let through in spite of the quarantine.
         denied: Name and code of each call that was refused.
         counted: Whether the outcome belongs into the ring.
+        vetoes: 1 where a hook stopped what was about to happen.
+        held: Whether this run holds the lock of all records already.
 
     Returns:
         Why the plugin is in quarantine from now on; empty where it is not.
@@ -220,7 +235,12 @@ def note(
         NexcageError: ``E_SPACE``, ``E_STATE``, ``E_LOCKED``.
     """
     with _lock(layout, name):
-        book = _counted(read(layout, name), outcome, denied, counted, _figures(layout))
+        figures = _figures(layout)
+        book = read(layout, name)
+        if counted:
+            book = _counted(book, outcome, vetoes, figures)
+        if figures:
+            book = _refused(book, denied)
         if trial:
             book = book._replace(trial=0.0)
         faults = _faults(book, outcome)
@@ -231,7 +251,7 @@ def note(
             return ""
         reason = _reason(outcome, faults, trial) if tripped else ""
         try:
-            with records.lock(layout, LOCK_SECONDS):
+            with contextlib.nullcontext() if held else records.lock(layout, LOCK_SECONDS):
                 _write(layout, name, book._replace(since=outcome.at) if tripped else book)
                 return reason if _mark(layout, name, outcome.digest, reason) else ""
         except NexcageError as error:
@@ -270,17 +290,21 @@ def moment(seconds: float) -> str | None:
 # ---- the file
 
 
-def _counted(book: Book, outcome: Outcome, denied: t.Sequence[tuple[str, str]], counted: bool, figures: bool) -> Book:
-    if counted:
-        book = book._replace(outcomes=(*book.outcomes, outcome)[-RING:])
+def _counted(book: Book, outcome: Outcome, vetoes: int, figures: bool) -> Book:
+    book = book._replace(outcomes=(*book.outcomes, outcome)[-RING:])
     if not figures:
         return book
-    if counted:
-        totals = {operation: dict(row) for operation, row in book.totals.items()}
-        row = totals.setdefault(outcome.operation, {})
-        row[outcome.kind] = row.get(outcome.kind, 0) + 1
-        row["milliseconds"] = row.get("milliseconds", 0) + outcome.milliseconds
-        book = book._replace(totals=totals, success=outcome.at if outcome.kind == OK else book.success)
+    hook = outcome.operation in EVENTS
+    totals = {operation: dict(row) for operation, row in (book.hooks if hook else book.totals).items()}
+    row = totals.setdefault(outcome.operation, {})
+    more = {"timeouts": int(outcome.kind == FAULT and outcome.code == "E_TIMEOUT"), "vetoes": vetoes} if hook else {}
+    for key, count in {outcome.kind: 1, "milliseconds": outcome.milliseconds, **more}.items():
+        row[key] = row.get(key, 0) + count
+    book = book._replace(success=outcome.at if outcome.kind == OK else book.success)
+    return book._replace(hooks=totals) if hook else book._replace(totals=totals)
+
+
+def _refused(book: Book, denied: t.Sequence[tuple[str, str]]) -> Book:
     refused = {call: dict(codes) for call, codes in book.denied.items()}
     for name, code in denied:
         codes = refused.setdefault(_known(name), {})
@@ -323,7 +347,8 @@ def read(layout: Layout, name: str) -> Book:
             return Book()
         outcomes = tuple(Outcome(*_typed(entry)) for entry in content["outcomes"])[-RING:]
         since, trial, success = (float(content[key]) for key in ("since", "trial", "success"))
-        return Book(outcomes, since, trial, success, _table(content["totals"]), _table(content["denied"]))
+        hooks = {event: row for event, row in _table(content.get("hooks") or {}).items() if event in EVENTS}
+        return Book(outcomes, since, trial, success, _table(content["totals"]), _table(content["denied"]), hooks)
     except (NexcageError, KeyError, TypeError, ValueError, AttributeError):
         return Book()
 

@@ -78,8 +78,16 @@ def recent(layout: Layout, name: str, digest: str) -> list[str]:
     return [f"{len(failed)} of its last {len(tried)} operations failed, the last one with {last.code} in {last.operation} at {breaker.moment(last.at)}"]
 
 
+def _of_hook(row: t.Mapping[str, int]) -> dict[str, t.Any]:
+    """The figures of one event."""
+    executions = sum(row.get(kind, 0) for kind in breaker.KINDS)
+    counts = {"executions": executions, "failures": executions - row.get(breaker.OK, 0), "faults": row.get(breaker.FAULT, 0)}
+    more = {key: row.get(key, 0) for key in ("timeouts", "vetoes")}
+    return {**counts, **more, "avg_ms": round(row.get("milliseconds", 0) / executions, 1) if executions else 0.0}
+
+
 def statistics(layout: Layout, name: str) -> dict[str, t.Any]:
-    """The figures of an installed plugin, as far as they are kept; reads that succeeded are not."""
+    """The figures of an installed plugin, as far as they are kept; reads that succeeded are not. Those of hooks stand apart."""
     book = breaker.read(layout, name)
     last = book.outcomes[-1] if book.outcomes else None
     kinds = {kind: sum(row.get(kind, 0) for row in book.totals.values()) for kind in breaker.KINDS}
@@ -88,6 +96,7 @@ def statistics(layout: Layout, name: str) -> dict[str, t.Any]:
         "failures": sum(kinds.values()) - kinds[breaker.OK],
         "faults": kinds[breaker.FAULT],
         "denied_calls": sum(sum(codes.values()) for codes in book.denied.values()),
+        "hooks": {event: _of_hook(row) for event, row in sorted(book.hooks.items())},
         "last_success": breaker.moment(book.success),
         "last": last
         and {

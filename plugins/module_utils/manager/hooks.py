@@ -21,7 +21,7 @@ from ..model.options import public
 from ..model.plan import RUNNING
 from ..worker.sandbox import clean
 from ..worker.spawn import Ended
-from . import installed, listeners, registry, settings
+from . import breaker, installed, listeners, registry, settings
 from .dispatch import Session
 
 if t.TYPE_CHECKING:
@@ -29,10 +29,12 @@ if t.TYPE_CHECKING:
     from ..broker.handlers import Handlers
     from ..model.container import ContainerSpec
     from ..model.plan import Plan
+    from .breaker import Watch
 
 OWN = "{} (hooks)"  # the name of a plugin's worker for hooks
 CONTAINERS = ("oci.", "image.")  # calls that would take a hook's hands to what the run itself changes
 NOT_LISTENING = ("E_NOT_FOUND", "E_DISABLED")
+QUARANTINED = "E_QUARANTINED"
 
 
 def of(session: Session) -> Hooks:
@@ -59,8 +61,25 @@ class Room(Session):
         """No event is fired inside a hook."""
         return False
 
-    def ask_hook(self, plugin: registry.Plugin, hook: Hook, payload: t.Mapping[str, t.Any]) -> str | None:
+    def forget(self, name: str) -> None:
+        """End the worker of a plugin that is another one now, or gone; what comes next starts anew."""
+        own = OWN.format(name)
+        worker = self._workers.pop(own, None)
+        if worker is not None:
+            worker.close()
+        self._budget.leave(own)
+        for kept in (self._benches, self._sandboxes, self._extras):
+            kept.pop(own, None)
+        self.loaded.discard(name)
+
+    def ask_hook(self, plugin: registry.Plugin, hook: Hook, payload: t.Mapping[str, t.Any], watch: Watch | None) -> str | None:
         """Let one plugin hear of one event.
+
+        Args:
+            plugin: Who is asked.
+            hook: What it listens to, and for how long.
+            payload: What it is told.
+            watch: Sees to the calls that are refused; ``None`` in check mode.
 
         Returns:
             Why it shall not happen, where the plugin says so.
@@ -72,7 +91,7 @@ class Room(Session):
         self._benches.setdefault(own.name, Workbench(self.layout, plugin.name, "", {}))
         self.event, self.timeout = hook.event, hook.timeout_ms / 1000
         try:
-            answer = self._operate(own, "hook", {"event": hook.event, "payload": dict(payload), "name": payload.get("name")})
+            answer = self._operate(own, "hook", {"event": hook.event, "payload": dict(payload), "name": payload.get("name")}, watch)
         except Ended:
             worker = self._workers.pop(own.name, None)
             if worker is not None:
@@ -129,14 +148,22 @@ class Hooks:
         self._running: dict[str, bool] = {}
         self._begun = False
         self._firing = False
+        self._held = False  # whether this run holds the lock of all plugins' records
 
     # ---- a run
 
-    def begin(self) -> None:
-        """Before the first change of a run; later calls do nothing."""
+    def begin(self, held: bool = False) -> None:
+        """Before the first change of a run; later calls do nothing.
+
+        Args:
+            held: Whether this run holds the lock of all plugins' records.
+        """
         if not self._begun and not self._session.check_mode:
-            self._begun = True
-            self.fire("system.startup", {"user": os.geteuid()})
+            self._begun, self._held = True, held
+            try:
+                self.fire("system.startup", {"user": os.geteuid()})
+            finally:
+                self._held = False
 
     def end(self, error: BaseException | None) -> None:
         """At the end of the run, however it ends."""
@@ -207,8 +234,9 @@ class Hooks:
         """Say what nexcage_plugin did to a plugin, from its result; the listeners are those that there are now."""
         self._known = listeners.read(self._session.layout)
         self._found = {}
-        self.begin()
+        self._begun = True  # where nobody listened before there was nobody to tell of the begin
         payload = {"plugin": result["plugin"]["name"], "version": result["plugin"].get("version")}
+        self._room.forget(payload["plugin"])
         for event in _of_plugin(result):
             self.fire(event, payload)
 
@@ -265,10 +293,13 @@ class Hooks:
             statistics = self._statistics[hook.plugin, hook.event] = Statistics()
         reason, failure = None, None
         for _attempt in range(2 if hook.strategy == RETRY else 1):
-            begin, failure = time.monotonic(), None
+            begin = time.monotonic()
             try:
-                reason = self._ask(hook, payload)
+                reason, failure = self._ask(hook, payload), None
             except NexcageError as error:
+                if error.code == QUARANTINED:  # it is not asked; after a first attempt, what that said counts
+                    failure = failure or error
+                    break
                 failure = error
             statistics.count((time.monotonic() - begin) * 1000, failure is not None, failure is not None and failure.code == "E_TIMEOUT")
             if failure is None:
@@ -285,10 +316,18 @@ class Hooks:
         if isinstance(plugin, NexcageError):
             raise plugin
         try:
-            return self._room.ask_hook(plugin, hook, payload)
+            if self._session.check_mode:
+                return self._room.ask_hook(plugin, hook, payload, None)
+            with breaker.Watch(self._session.layout, t.cast(installed.Installed, plugin.installed), hook.event, self._session.warnings, self._held) as watch:
+                watch.vetoes = int(self._may_refuse(hook, None))  # where it fails
+                reason = self._room.ask_hook(plugin, hook, payload, watch)
+                watch.vetoes = int(reason is not None and self._may_refuse(hook, None))
+                return reason
         except NexcageError as error:
             if hook.plugin not in self._room.loaded:
                 self._found[hook.plugin] = error  # it cannot even be loaded, and is not tried again
+            elif isinstance(error, Ended):
+                self._found.pop(hook.plugin)  # it may be in quarantine now
             raise
 
     def _may_refuse(self, hook: Hook, failure: NexcageError | None) -> bool:
@@ -302,6 +341,10 @@ class Hooks:
     def _say(self, hook: Hook, payload: t.Mapping[str, t.Any], reason: str | None, failure: NexcageError | None) -> None:
         why = reason if failure is None else f"it failed: {failure.message}"
         if not self._may_refuse(hook, failure):
+            if failure is not None and failure.code == QUARANTINED:
+                said = f"the hooks of {hook.plugin} are not asked: {failure.message}"
+                self._session.warnings += [] if said in self._session.warnings else [said]
+                return
             may = "" if failure is not None or not EVENTS[hook.event].veto else f", and would refuse it if its strategy were {ABORT}"
             self._session.warnings.append(f"the hook {hook.event} of {hook.plugin}{may}: {why}")
             return

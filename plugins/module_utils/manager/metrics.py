@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The figures of plugins as a text file for Prometheus' node exporter; written where a task asks for it.
 
-Labels are names of plugins, operations, broker calls and error codes, never of containers, so their number is bounded.
+Labels are names of plugins, operations, events, broker calls and error codes, never of containers, so their number is bounded.
 The format: https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
@@ -14,6 +14,7 @@ import typing as t
 from ..broker import store
 from ..model.config import Layout
 from ..model.errors import NexcageError
+from ..model.hook import EVENTS
 from . import breaker, health, index
 from .breaker import Book
 
@@ -69,6 +70,28 @@ def _seconds(_plugins: object, books: t.Mapping[str, Book]) -> t.Iterator[Sample
             yield Sample(labels, sum(row.get(kind, 0) for kind in breaker.KINDS), "_count")
 
 
+def _hooks(_plugins: object, books: t.Mapping[str, Book]) -> t.Iterator[Sample]:
+    for name, book in books.items():
+        for event, row in sorted(book.hooks.items()):
+            for kind in breaker.KINDS:
+                yield Sample({"plugin": name, "event": event, "outcome": kind}, row.get(kind, 0))
+
+
+def _hook_seconds(_plugins: object, books: t.Mapping[str, Book]) -> t.Iterator[Sample]:
+    for name, book in books.items():
+        for event, row in sorted(book.hooks.items()):
+            labels = {"plugin": name, "event": event}
+            yield Sample(labels, row.get("milliseconds", 0) / 1000, "_sum")
+            yield Sample(labels, sum(row.get(kind, 0) for kind in breaker.KINDS), "_count")
+
+
+def _vetoes(_plugins: object, books: t.Mapping[str, Book]) -> t.Iterator[Sample]:
+    for name, book in books.items():
+        for event, row in sorted(book.hooks.items()):
+            if EVENTS[event].veto:
+                yield Sample({"plugin": name, "event": event}, row.get("vetoes", 0))
+
+
 def _denied(_plugins: object, books: t.Mapping[str, Book]) -> t.Iterator[Sample]:
     for name, book in books.items():
         for call, codes in sorted(book.denied.items()):
@@ -94,8 +117,11 @@ METRICS = (
     Metric("sandbox_tier", "gauge", "1 for each tier in which workers ran now.", _tiers),
     Metric("operations_total", "counter", "Operations of installed plugins; those that only read and succeed are not counted.", _operations),
     Metric("operation_seconds", "summary", "How long the operations took that operations_total counts.", _seconds),
+    Metric("hooks_total", "counter", "Hooks of installed plugins that were told of an event; those that only read and succeed are not counted.", _hooks),
+    Metric("hook_seconds", "summary", "How long the hooks took that hooks_total counts.", _hook_seconds),
+    Metric("hook_vetoes_total", "counter", "How often a hook stopped what was about to happen.", _vetoes),
     Metric("capability_denied_total", "counter", "Broker calls of installed plugins that were refused.", _denied),
-    Metric("last_success_timestamp_seconds", "gauge", "When an operation that is counted last succeeded.", _success),
+    Metric("last_success_timestamp_seconds", "gauge", "When an operation or a hook that is counted last succeeded.", _success),
 )
 INDEX = ("index_age_seconds", "gauge", "Seconds since an index of plugins last brought something new to this host.")
 

@@ -7,16 +7,16 @@ Everything is read, verified and decided before anything changes; check mode sto
 
 from __future__ import annotations
 
+import os
 import re
 import time
 import typing as t
 
 from ..broker import store
-from ..broker.oci import records as containers
 from ..model.errors import NexcageError
 from ..model.manifest_fields import NAME
 from ..model.version import Range, parse_version
-from . import archive, dependencies, grants, install, installed, package, publishers, records, registry, requirements, settings, source, trust
+from . import archive, dependencies, grants, install, installed, listeners, package, publishers, records, registry, requirements, settings, source, trust
 from .dispatch import Session, require_root
 from .grants import Grant
 from .package import Package
@@ -102,6 +102,7 @@ def _manage(session: Session, record: Record, parameters: t.Mapping[str, t.Any])
         different.append("config")  # a secret, which looks as before
     changed = bool(different)
     if not session.check_mode and changed:
+        _begin(session)
         _audited(session, name, record, now, change)
     elif not session.check_mode and unsettled:
         install.clear(session.layout, record, now.grant)
@@ -325,6 +326,14 @@ _CHANGES: dict[str | None, t.Callable[[Session, Record, Situation, t.Mapping[str
 
 
 # ---- the way there
+
+
+def _begin(session: Session) -> None:
+    """Tell those who listen now that the run begins to change something."""
+    if os.path.lexists(listeners.path(session.layout)):  # what the session knows of it is for after the change
+        from . import hooks
+
+        hooks.of(session).begin(held=True)
 
 
 def _audited(session: Session, name: str, record: Record, now: Situation, change: Change) -> None:

@@ -47,7 +47,7 @@ def _around(verb: str, when: str, teardown: bool = False) -> dict[str, Event]:
 
 EVENTS: dict[str, Event] = {
     "system.startup": Event(
-        "nexcage_container, before the first change of a run that changes something; nexcage_plugin, once it has changed an installed plugin", ("user",)
+        "nexcage_container and nexcage_plugin, before the first change of a run that changes a container or an installed plugin", ("user",)
     ),
     "system.shutdown": Event("the same run, at its end", ("user", "failed"), reversed=True),
     "system.config_reload": Event("nexcage_plugin, after it changed priority or config of an installed plugin", ("plugin", "version")),

@@ -143,12 +143,12 @@ def test_what_failed_of_late_degrades(root: pathlib.Path, layout: Layout, kind: 
 
 def test_statistics(root: pathlib.Path, layout: Layout) -> None:
     install(root)
-    assert told()["statistics"] == {"executions": 0, "failures": 0, "faults": 0, "denied_calls": 0, "last_success": None, "last": None}
+    assert told()["statistics"] == {"executions": 0, "failures": 0, "faults": 0, "denied_calls": 0, "hooks": {}, "last_success": None, "last": None}
     note(layout, breaker.OK, at=1_800_000_000.0)
     note(layout, breaker.ERROR, "E_IMAGE", at=1_800_000_060.0)
     note(layout, breaker.FAULT, "E_CRASH", "start", at=1_800_000_120.0)
     last = {"time": "2027-01-15T08:02:00Z", "operation": "start", "outcome": "fault", "code": "E_CRASH", "milliseconds": 1500}
-    figures = {"executions": 3, "failures": 2, "faults": 1, "denied_calls": 0, "last_success": "2027-01-15T08:00:00Z", "last": last}
+    figures = {"executions": 3, "failures": 2, "faults": 1, "denied_calls": 0, "hooks": {}, "last_success": "2027-01-15T08:00:00Z", "last": last}
     assert told()["statistics"] == figures and told()["quarantined"] == ""
     (crun,) = modules.works("nexcage_plugin_info", name=["crun"])["plugins"]
     assert (crun["statistics"], crun["quarantined"]) == (None, "")

@@ -12,52 +12,18 @@ import typing as t
 import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.manager import converge, dispatch, hooks, registry
 from ansible_collections.nexcage.backends.plugins.module_utils.model import options
-from ansible_collections.nexcage.backends.plugins.module_utils.model.config import Layout
 from ansible_collections.nexcage.backends.plugins.module_utils.model.container import ContainerSpec
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 from ansible_collections.nexcage.backends.plugins.module_utils.model.hook import Hook
 from ansible_collections.nexcage.backends.plugins.module_utils.model.plan import Action, Plan
 from ansible_collections.nexcage.backends.tests.support import listening, modules
 from ansible_collections.nexcage.backends.tests.support import world as worlds
+from ansible_collections.nexcage.backends.tests.support.listening import NAME, PRE, Site
 
 pytestmark = pytest.mark.requires("linux", "root")
-NAME, OTHER = "alpha-hooks", "beta-hooks"
-PRE, POST = "container.pre_create", "container.post_create"
+OTHER = "beta-hooks"
+POST = "container.post_create"
 DEFAULTS = {name: entry.get("default") for name, entry in options.argument_spec().items()}
-
-
-class Site:
-    """A host with plugins that listen, and a way to fire an event at them."""
-
-    def __init__(self, folder: pathlib.Path) -> None:
-        self.folder, self.root = folder, folder / "root"
-        self.root.mkdir()
-        self.layout = Layout.for_user(0, {"NEXCAGE_ROOT": str(self.root)})
-        (folder / "packages").mkdir()
-        self.journal = listening.Journal(folder / "journal")
-        self.warnings: list[str] = []
-        self.told: list[dict[str, t.Any]] = []
-
-    def install(self, *events: str, name: str = NAME, config: t.Mapping[str, t.Any] | None = None, source: str = listening.SOURCE, **row: t.Any) -> None:
-        rows = listening.hooks(*(events or (PRE,)), **row)
-        listening.install(self.folder / "packages", self.journal, name, rows, config, source=source)
-        self.journal.clear()
-
-    def fire(self, event: str = PRE, check: bool = False, **payload: t.Any) -> None:
-        with dispatch.Session(self.layout, check, 20.0) as session:
-            self.warnings, self.told = session.warnings, session.told
-            hooks.of(session).fire(event, {"name": "web", **payload})
-
-    def refused(self, event: str = PRE, check: bool = False) -> NexcageError:
-        with pytest.raises(NexcageError) as refused:
-            self.fire(event, check)
-        json.dumps(refused.value.as_dict())
-        return refused.value
-
-    def policy(self, *rules: dict[str, t.Any], **more: t.Any) -> None:
-        path = self.root / "etc/nexcage/policy.json"
-        path.write_text(json.dumps({"version": 1, "rules": [{"id": f"r{number}", **given} for number, given in enumerate(rules)], **more}))
-        path.chmod(0o600)
 
 
 @pytest.fixture
