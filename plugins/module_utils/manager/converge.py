@@ -162,6 +162,8 @@ def _carry_out(
     if steps.changed or task.wait or left_over:
         try:
             final = observe.wait(session, plugin, task.name, task.wait, task.timeout, steps.changed)
+            if steps.changed and plugin.installed is not None:
+                _refuse_lie(plugin, task, steps, final)
         except NexcageError as error:
             error.details.update(changed=steps.changed, plan=steps.as_list())
             _look(session, task, plugin, error)
@@ -170,6 +172,13 @@ def _carry_out(
     if listening is not None:
         listening.done(task.name, "absent" if final is None else final["status"])
     return final
+
+
+def _refuse_lie(plugin: registry.Plugin, task: Task, steps: Plan, final: t.Mapping[str, t.Any] | None) -> None:
+    """Believe a stranger's plugin that it did something where it can be seen."""
+    from . import answers
+
+    answers.refuse_lie(plugin.name, steps.actions[-1].kind, task.name, "absent" if final is None else str(final["status"]))
 
 
 def _hooks(session: Session, steps: Plan) -> hooks.Hooks | None:

@@ -172,9 +172,14 @@ class Session:
         call = gate.call if watch is None else watch.around(gate.call)
         if extra is not None:
             call = extra.secrets.around(call)
+        answers = _answers(plugin, operation, params)
+        if answers is not None:
+            call = answers.around(call)
         try:
             with self._budget.at_work(plugin.name):
                 value = self._asking(plugin, worker)(operation, dict(params), call, self.timeout)
+            if answers is not None:
+                value = answers.checked(value)
             return value if extra is None else extra.secrets.scrub(value)
         except NexcageError as error:
             if extra is not None:
@@ -310,6 +315,8 @@ def _about(error: NexcageError, plugin: registry.Plugin, name: object) -> Nexcag
     """Let an error that names nothing name the plugin that is at fault, or the container, where the plugin is our own."""
     if plugin.installed is None and isinstance(name, str):
         return error.about("name", name)
+    if error.option not in (None, "name", "image", "backend") and plugin.name not in error.message:
+        error.message = f"{plugin.name}: {error.message}"  # an argument of the plugin's, and no option of the task
     return error.about("backend", plugin.backend) if plugin.manifest.get("provides_backend") else error.about(None, plugin.name)
 
 
