@@ -6,7 +6,8 @@
 
 Each plugin is packaged in memory and runs in the real locked worker; the host behind it is ``sdk.testing.FakeHost``. A
 plugin that is not about an OCI runtime says in ``conformance_world.py`` beside it what its commands and requests
-answer: ``def prepare(host)``, called with each fresh FakeHost.
+answer: ``def prepare(host)``, called with each fresh FakeHost; and one that listens to events, where the usual payload will
+not do, what it is told: ``def payload(event, usual)``, which returns it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ import typing as t
 
 import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.manager import packing, workers
+from ansible_collections.nexcage.backends.plugins.module_utils.model import template
+from ansible_collections.nexcage.backends.plugins.module_utils.model.effects import EFFECTS, READ
+from ansible_collections.nexcage.backends.plugins.module_utils.model.effects_extra import EXTRA
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 from ansible_collections.nexcage.backends.plugins.module_utils.sdk import versions
 from ansible_collections.nexcage.backends.plugins.module_utils.sdk.errors import HostError
@@ -25,7 +29,18 @@ from ansible_collections.nexcage.backends.plugins.module_utils.worker import bun
 from ansible_collections.nexcage.backends.plugins.module_utils.worker.sandbox import limits_of
 from ansible_collections.nexcage.backends.plugins.module_utils.worker.spawn import Worker
 
+CALLS = {**EFFECTS, **EXTRA}
 IMAGE = "localhost/conformance:1"
+MARK = "0123456789abcdef0123456789abcdef"
+SPEC = {"image": "docker://" + IMAGE, "command": ["sleep", "9"]}
+# What a backend without an OCI runtime is given beside the rest.
+FOREIGN: dict[str, dict[str, t.Any]] = {
+    "create": {"mark": MARK, "spec": SPEC},
+    "replace": {"mark": MARK, "spec": SPEC},
+    "check": {"spec": SPEC},
+    "update": {"changes": {"labels": {"a": "b"}}, "spec": {**SPEC, "labels": {"a": "b"}}},
+    "exec": {"argv": ["true"], "env": {}, "user": None, "working_dir": None, "timeout": 5, "secret_env": [], "stdin": False},
+}
 WORLD = "conformance_world.py"
 
 
@@ -41,20 +56,43 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("folder", folders, ids=[path.name for path in folders])
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what a plugin is not; one that cannot be read is everything, and fails everywhere."""
+    left_out = [item for item in items if not _concerns(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _concerns(item: pytest.Item) -> bool:
+    about = getattr(getattr(item, "module", None), "ABOUT", None)
+    if about is None:
+        return True
+    try:
+        return bool(packing.collect(str(item.callspec.params["folder"])).manifest[about])  # type: ignore[attr-defined]
+    except NexcageError:
+        return True
+
+
 class Bench:
     """One plugin in a worker, with a host that exists only in memory.
 
     Args:
         content: The plugin's files and manifest.
-        prepare: What its author says of the world, see above.
+        world: What its author says of the world, see above.
     """
 
-    def __init__(self, content: packing.Content, prepare: t.Callable[[FakeHost], object]) -> None:
+    def __init__(self, content: packing.Content, world: t.Mapping[str, t.Any]) -> None:
         self.manifest = content.manifest
-        self.host = FakeHost([IMAGE], runtime=str((content.manifest["oci"] or {}).get("runtime", "fake")), manifest=content.manifest)
-        prepare(self.host)
+        self.foreign = not content.manifest["oci"].get("runtime")
+        self.host = FakeHost([IMAGE, SPEC["image"]], runtime=str((content.manifest["oci"] or {}).get("runtime", "fake")), manifest=content.manifest)
+        world.get("prepare", lambda _host: None)(self.host)
+        self.payload: t.Callable[[str, dict[str, t.Any]], dict[str, t.Any]] = world.get("payload", lambda _event, usual: usual)
+        self.may: t.Callable[[str, str], None] = lambda _call, _kind: None  # raises where the request may not make such a call
+        self.denials: list[str] = []  # calls of the request that runs which it may not make
         self.denied: tuple[int, str] | None = None  # which call of a request, and the code
         self.calls: list[str] = []  # of the request that runs
+        self.writing: list[str] = []  # those of them that change something
         self.worker = Worker()
         api = versions.of(content.manifest)
         self._ask = api.asking(self.worker.request)
@@ -67,25 +105,40 @@ class Bench:
             self.worker.close()
             raise
 
-    def do(self, operation: str, **params: t.Any) -> t.Any:
-        """Run one operation.
+    def do(self, operation: str, patience: float = 10.0, **params: t.Any) -> t.Any:
+        """Run one operation, or ``hook``.
+
+        Args:
+            operation: Which.
+            patience: Seconds that it may take.
+            **params: Its parameters.
 
         Raises:
             NexcageError: What the plugin or the host refuses.
         """
-        self.calls = []
-        return self._ask(operation, params, self._handle, 10.0)
+        self.calls, self.writing = [], []
+        return self._ask(operation, {**(FOREIGN.get(operation, {}) if self.foreign else {}), **params}, self._handle, 10.0)
 
     def _handle(self, call: str, params: dict[str, t.Any]) -> t.Any:
         if call == "log":
             return None
         self.calls.append(call)
+        if self._writes(call, params):
+            self.writing.append(call)
         if self.denied is not None and len(self.calls) == self.denied[0]:
             raise NexcageError(self.denied[1], f"{call} is denied by the suite")
         try:
             return self.host._answer(call, params)
         except HostError as error:
             raise NexcageError(error.code, error.message, remedy=error.remedy or None) from None
+
+    def _writes(self, call: str, params: dict[str, t.Any]) -> bool:
+        """Whether a call changes something; of commands and requests the template says it."""
+        if call == "http.request":
+            return template.request_kind(str(params.get("method"))) != READ
+        if call == "command.run":
+            return bool(self.manifest["commands"].get(params.get("command"), {}).get("kind") != READ)
+        return call in CALLS and CALLS[call].kind != READ
 
     def has(self, operation: str) -> bool:
         """Whether the plugin declares an operation."""

@@ -8,22 +8,20 @@ import typing as t
 import warnings
 
 import pytest
-from ansible_collections.nexcage.backends.plugins.module_utils.manager import archive, packing
-from ansible_collections.nexcage.backends.plugins.module_utils.model import scope
+from ansible_collections.nexcage.backends.plugins.module_utils.model import foreign, scope
 from ansible_collections.nexcage.backends.plugins.module_utils.model.capability import CAPABILITIES, NOTHING
-from ansible_collections.nexcage.backends.plugins.module_utils.model.effects import EFFECTS, OPERATIONS, READ
-from ansible_collections.nexcage.backends.plugins.module_utils.model.effects_extra import EXTRA
+from ansible_collections.nexcage.backends.plugins.module_utils.model.effects import OPERATIONS, READ
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 from ansible_collections.nexcage.backends.plugins.module_utils.sdk.backend import REQUIRED
-from ansible_collections.nexcage.backends.tests.conformance.conftest import IMAGE, Bench
+from ansible_collections.nexcage.backends.tests.conformance.conftest import CALLS, IMAGE, MARK, SPEC, Bench
 
-CALLS = {**EFFECTS, **EXTRA}
 MANY_CALLS = 10  # of one operation; each is a decision, an audit line and a round trip
 LONGEST = "x" * 63
 NAMES = ("web", "Web_1.2-x", "0", LONGEST)
 REFUSAL = "E_POLICY"
 # What is done in turn in the life of a container, with its parameters.
 LIFE: tuple[tuple[str, dict[str, t.Any]], ...] = (
+    ("check", {}),
     ("create", {"image": IMAGE, "pull": "missing"}),
     ("start", {}),
     ("list", {"names": None}),
@@ -55,13 +53,6 @@ def status(bench: Bench, name: str) -> str | None:
     return str(found[0]["status"]) if found else None
 
 
-def test_the_package(content: packing.Content) -> None:
-    data = packing.pack(content.files)
-    assert packing.pack(dict(reversed(list(content.files.items())))) == data, "the same content gives other bytes"
-    assert archive.read(data).files == content.files
-    assert content.manifest["provides_backend"], "provides_backend is not true: no task can name it as its backend"
-
-
 def test_it_loads_in_a_locked_worker(bench: Bench) -> None:
     assert bench.worker.sandbox.tier in ("standard", "strong"), bench.worker.sandbox.missing
     assert set(bench.manifest["operations"]) <= set(bench.operations), "the manifest declares operations that the class does not have"
@@ -81,6 +72,20 @@ def test_a_life(bench: Bench, name: str) -> None:
     for _turn in range(2):  # nor is one that is gone
         bench.do("delete", name=name)
         assert status(bench, name) is None
+
+
+def test_what_the_manager_needs_of_it(bench: Bench) -> None:
+    """A backend without an OCI runtime keeps the mark on the container, and observes in canonical values."""
+    bench.do("create", name="web", image=IMAGE, pull="missing")
+    records = [*bench.do("list", names=["web"]), *bench.do("list", names=None), bench.do("info", name="web")]
+    if not bench.foreign:  # then its records are the broker's own
+        assert all(record == bench.host.containers["web"] for record in records)
+        return
+    for record in records:
+        (entry,) = foreign.answer([record], None, bench.manifest["name"]).values()
+        assert entry["mark"] == MARK, "create is given a mark, and list and info have to tell it"
+        wrong = {name: value for name, value in entry["observed"].items() if name in SPEC and value != SPEC[name]}
+        assert not wrong, f"observed is told of a container that is just as wanted: {wrong}"
 
 
 def test_two_do_not_disturb_each_other(bench: Bench) -> None:
@@ -129,8 +134,7 @@ def test_no_more_than_it_declares(bench: Bench) -> None:
 def test_reading_changes_nothing(bench: Bench) -> None:
     for operation, _answer in life(bench):
         if OPERATIONS[operation].kind == READ:
-            writing = [call for call in bench.calls if CALLS[call].kind != READ and call != "command.run"]
-            assert not writing, f"{operation} is a read, and calls {writing[0]}"
+            assert not bench.writing, f"{operation} is a read, and calls {bench.writing[0]}"
 
 
 def test_few_calls(bench: Bench) -> None:

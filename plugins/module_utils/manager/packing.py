@@ -21,7 +21,7 @@ from . import archive
 from . import signature as signatures
 
 PACKED = re.compile(r"plugin\.json|[^.].*\.(?:py|md)|(?:LICEN[CS]E|COPYING|NOTICE)(?:[.-].*)?")
-TESTS = re.compile(r"(?:test_.*|.*_test|conftest|setup)\.py")  # an author keeps them beside the plugin, and nobody else needs them
+TESTS = re.compile(r"(?:test_.*|.*_test|conftest|conformance_world|setup)\.py")  # an author keeps them beside the plugin, and nobody else needs them
 
 _GZIP_HEADER = b"\x1f\x8b\x08\x00" + bytes(4) + b"\x00\xff"  # deflate, no name, no time, no system (RFC 1952, 2.3)
 _STORED = 65535  # bytes in one block that is not compressed (RFC 1951, 3.2.4)
