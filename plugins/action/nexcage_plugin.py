@@ -10,7 +10,7 @@ import typing as t
 
 from ansible.errors import AnsibleError
 from ansible_collections.nexcage.backends.plugins.module_utils.broker import guarded
-from ansible_collections.nexcage.backends.plugins.module_utils.manager import archive, lockfile, package, packing, source
+from ansible_collections.nexcage.backends.plugins.module_utils.manager import archive, lockfile, package, packaging, packing, source
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 from ansible_collections.nexcage.backends.plugins.plugin_utils.delivery import Delivery
 
@@ -77,11 +77,19 @@ def read(path: str) -> tuple[str, bytes]:
         NexcageError: What is wrong with it.
     """
     if os.path.isdir(path):
-        content = packing.collect(path)
+        content = _content(path)
         return package.file_name(content.manifest), packing.pack(content.files)
     data = guarded.read_any(path, archive.PACKED_LIMIT)
     found = package.from_bytes(data, path)
     return package.file_name(found.manifest), data
+
+
+def _content(folder: str) -> packing.Content:
+    """By both validators, which tells an author of all faults at once; by the one of every host where jsonschema is missing."""
+    try:
+        return packaging.validated(folder)
+    except ImportError:
+        return packing.collect(folder)
 
 
 def read_lock(path: str) -> tuple[str, bytes]:

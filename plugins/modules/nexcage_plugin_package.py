@@ -14,7 +14,7 @@ version_added: 0.1.0
 description:
   - Makes one file, C(<name>-<version>.nexcage-plugin), of a folder with C(plugin.json), C(plugin.py) and what belongs to them.
   - Checks the manifest with the JSON Schema of plugins and with the strict parser that every host uses, and that Python
-    can compile each module. No code of the plugin runs.
+    can compile each module. No code of the plugin runs, unless O(conformance) says so.
   - The same content always gives the same bytes, whoever packs it, where and when.
   - Packed are C(plugin.json), Python modules but tests, C(*.md), and licences. Folders, hidden files and all else stay
     where they are, and are named under RV(package.left_out).
@@ -25,6 +25,7 @@ extends_documentation_fragment:
 requirements:
   - jsonschema, where the module runs
   - ssh-keygen of OpenSSH 8.1 or newer, to sign
+  - pytest on the controller, for O(conformance)
 options:
   src:
     description:
@@ -42,6 +43,12 @@ options:
       - A private SSH key without a passphrase, readable by its owner alone. The package is signed with it.
       - Where not given, a signature that the package has stays as long as its content is the same.
     type: path
+  conformance:
+    description:
+      - Run the conformance suite for plugins on O(src) first, on the controller; what does not pass is not packaged.
+        This runs the plugin's code, in the locked worker that hosts run it in, also in check mode.
+    type: bool
+    default: false
 notes:
   - Made for the controller, with C(delegate_to=localhost).
 seealso:
@@ -55,6 +62,7 @@ EXAMPLES = r"""
     src: "{{ playbook_dir }}/lxc-backend"
     dest: "{{ playbook_dir }}/files/"
     key_file: ~/.ssh/nexcage-plugins
+    conformance: true
   delegate_to: localhost
   run_once: true
   register: made
@@ -99,6 +107,19 @@ package:
       description: Fingerprint of the key that signed it, V(null) where it is not signed.
       type: str
       sample: SHA256:vWXnYx8uFzPVTHbzi8H6VtT0E0Vdj1a9JBuN4zvGkMg
+conformance:
+  description: What the conformance suite said.
+  returned: success, with O(conformance)
+  type: dict
+  contains:
+    passed:
+      description: Tests that passed.
+      type: int
+      sample: 31
+    warnings:
+      description: Warnings, such as calls that are declared and never used.
+      type: int
+      sample: 0
 notes:
   description: What the author should know and is no error, such as capabilities that open nothing.
   returned: success
@@ -129,6 +150,7 @@ def main() -> None:
             "src": {"type": "path", "required": True},
             "dest": {"type": "path", "required": True},
             "key_file": {"type": "path", "no_log": False},
+            "conformance": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

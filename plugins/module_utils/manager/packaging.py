@@ -34,7 +34,7 @@ def make(parameters: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any
             name; ``E_STATE``, ``E_SPACE``. With ``E_MANIFEST``, ``details`` has all ``violations`` of the schema.
         ImportError: ``jsonschema`` is not installed.
     """
-    content = _validated(parameters["src"])
+    content = validated(parameters["src"])
     path = _place(parameters["dest"], file_name(content.manifest))
     before = packing.read_file(path, archive.PACKED_LIMIT) if os.path.lexists(path) else None
     old = _content(before)
@@ -56,8 +56,13 @@ def make(parameters: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any
     return {"changed": after != before, "package": package, "notes": _notes(content), "diff": _difference(path, (before, old), (after, archive.read(after)))}
 
 
-def _validated(folder: str) -> Content:
-    """What both validators take. The parser speaks first, for its bounds hold for any text."""
+def validated(folder: str) -> Content:
+    """What both validators take. The parser speaks first, for its bounds hold for any text.
+
+    Raises:
+        NexcageError: As :func:`packing.collect`; with ``E_MANIFEST``, ``details`` has all ``violations`` of the schema.
+        ImportError: ``jsonschema`` is not installed.
+    """
     try:
         content = packing.collect(folder)
     except NexcageError as error:
