@@ -52,7 +52,8 @@ def backend():
 
 What `hook` returns is nothing, or a text: why what `container.pre_*` tells of shall not happen. Of any other event a text
 becomes a warning of the task. To try it without a host:
-`run(backend(), FakeHost(), "hook", {"event": ..., "payload": {...}})` of `sdk.testing`.
+`run(backend(), FakeHost(), "hook", {"event": event, "payload": payload(event)})`, all of `sdk.testing`. The
+[conformance suite](writing-a-plugin.md#test-it) tells it of every event that it listens to, in a real worker.
 
 ## Who may refuse
 

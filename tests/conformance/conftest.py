@@ -12,6 +12,7 @@ not do, what it is told: ``def payload(event, usual)``, which returns it.
 
 from __future__ import annotations
 
+import functools
 import pathlib
 import runpy
 import typing as t
@@ -68,10 +69,17 @@ def _concerns(item: pytest.Item) -> bool:
     about = getattr(getattr(item, "module", None), "ABOUT", None)
     if about is None:
         return True
+    return about in _kinds(str(item.callspec.params["folder"]))  # type: ignore[attr-defined]
+
+
+@functools.cache
+def _kinds(folder: str) -> frozenset[str]:
+    """What a plugin is, as its manifest's fields."""
     try:
-        return bool(packing.collect(str(item.callspec.params["folder"])).manifest[about])  # type: ignore[attr-defined]
+        manifest = packing.collect(folder).manifest
+        return frozenset(about for about in ("provides_backend", "hooks") if manifest[about])
     except NexcageError:
-        return True
+        return frozenset(("provides_backend", "hooks"))
 
 
 class Bench:
@@ -88,7 +96,7 @@ class Bench:
         self.host = FakeHost([IMAGE, SPEC["image"]], runtime=str((content.manifest["oci"] or {}).get("runtime", "fake")), manifest=content.manifest)
         world.get("prepare", lambda _host: None)(self.host)
         self.payload: t.Callable[[str, dict[str, t.Any]], dict[str, t.Any]] = world.get("payload", lambda _event, usual: usual)
-        self.may: t.Callable[[str, str], None] = lambda _call, _kind: None  # raises where the request may not make such a call
+        self.may: t.Callable[[str, bool], None] = lambda _call, _writes: None  # raises where the request may not make such a call
         self.denials: list[str] = []  # calls of the request that runs which it may not make
         self.denied: tuple[int, str] | None = None  # which call of a request, and the code
         self.calls: list[str] = []  # of the request that runs
@@ -116,8 +124,8 @@ class Bench:
         Raises:
             NexcageError: What the plugin or the host refuses.
         """
-        self.calls, self.writing = [], []
-        return self._ask(operation, {**(FOREIGN.get(operation, {}) if self.foreign else {}), **params}, self._handle, 10.0)
+        self.calls, self.writing, self.denials = [], [], []
+        return self._ask(operation, {**(FOREIGN.get(operation, {}) if self.foreign else {}), **params}, self._handle, patience)
 
     def _handle(self, call: str, params: dict[str, t.Any]) -> t.Any:
         if call == "log":
@@ -125,6 +133,11 @@ class Bench:
         self.calls.append(call)
         if self._writes(call, params):
             self.writing.append(call)
+        try:
+            self.may(call, call in self.writing)
+        except NexcageError:
+            self.denials.append(call)
+            raise
         if self.denied is not None and len(self.calls) == self.denied[0]:
             raise NexcageError(self.denied[1], f"{call} is denied by the suite")
         try:
@@ -164,11 +177,11 @@ def content(folder: pathlib.Path) -> packing.Content:
 def make(content: packing.Content, folder: pathlib.Path) -> t.Iterator[t.Callable[[], Bench]]:
     """Makes benches, each with a world of its own."""
     world = folder / WORLD
-    prepare = runpy.run_path(str(world))["prepare"] if world.exists() else (lambda _host: None)
+    said = runpy.run_path(str(world)) if world.exists() else {}
     made: list[Bench] = []
 
     def bench() -> Bench:
-        made.append(Bench(content, prepare))
+        made.append(Bench(content, said))
         return made[-1]
 
     yield bench

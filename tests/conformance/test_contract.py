@@ -15,6 +15,7 @@ from ansible_collections.nexcage.backends.plugins.module_utils.model.errors impo
 from ansible_collections.nexcage.backends.plugins.module_utils.sdk.backend import REQUIRED
 from ansible_collections.nexcage.backends.tests.conformance.conftest import CALLS, IMAGE, MARK, SPEC, Bench
 
+ABOUT = "provides_backend"  # only plugins with this in their manifest
 MANY_CALLS = 10  # of one operation; each is a decision, an audit line and a round trip
 LONGEST = "x" * 63
 NAMES = ("web", "Web_1.2-x", "0", LONGEST)

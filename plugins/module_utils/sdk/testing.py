@@ -19,10 +19,27 @@ import typing as t
 
 from ..model.effects_extra import EXTRA
 from ..model.errors import NexcageError
+from ..model.hook import EVENTS
 from .backend import BackendExtension, perform
 from .errors import HostError, host_error
 from .host import Host
 
+# What events tell of, as an example. The spec has canonical values, as container.spec in results.
+_TOLD: dict[str, t.Any] = {
+    "name": "web",
+    "backend": "crun-backend",
+    "spec": {"image": "localhost/app:1", "labels": {"owner": "ops"}, "env": {"MODE": "test"}, "memory": 67108864},
+    "before": "stopped",
+    "after": "running",
+    "cause": "task",
+    "user": 0,
+    "failed": False,
+    "plugin": "sample-backend",
+    "version": "1.0.0",
+    "plugins": [{"name": "sample-backend", "status": "healthy"}],
+    "code": "E_RUNTIME",
+    "option": "image",
+}
 Params = dict[str, t.Any]
 Answer = t.Union[Params, t.Callable[[Params], Params]]
 
@@ -264,3 +281,14 @@ def run(extension: BackendExtension, host: Host, operation: str, params: Params 
         TypeError, ValueError: A result that could not leave the worker.
     """
     return _through_pipe(perform(extension, host, operation, _through_pipe(params or {})))
+
+
+def payload(event: str, check_mode: bool = False) -> Params:
+    """What a host could tell of an event, to change as a test needs it.
+
+    Args:
+        event: One of docs/hooks.md.
+        check_mode: Whether it is told in check mode.
+    """
+    told = {**_TOLD, "action": event.rpartition("_")[2]}
+    return t.cast(Params, _through_pipe({**{key: told[key] for key in EVENTS[event].payload}, "check_mode": check_mode}))

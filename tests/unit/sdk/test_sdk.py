@@ -10,8 +10,9 @@ import typing as t
 
 import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.model.capability import EFFECTS
+from ansible_collections.nexcage.backends.plugins.module_utils.model.hook import EVENTS
 from ansible_collections.nexcage.backends.plugins.module_utils.sdk import backend, errors, host, host_extra
-from ansible_collections.nexcage.backends.plugins.module_utils.sdk.testing import FakeHost, run
+from ansible_collections.nexcage.backends.plugins.module_utils.sdk.testing import FakeHost, payload, run
 
 IMAGE = "localhost/app:1"
 SAMPLES = {
@@ -261,3 +262,12 @@ def test_a_result_that_could_not_leave_the_worker(value: t.Any) -> None:
     extension.list = lambda host, params: value
     with pytest.raises((TypeError, ValueError)):
         run(extension, FakeHost(), "list")
+
+
+def test_what_events_tell() -> None:
+    for name, event in EVENTS.items():
+        for check_mode in (False, True):
+            assert set(payload(name, check_mode)) == {*event.payload, "check_mode"} and payload(name, check_mode)["check_mode"] is check_mode
+    assert payload("container.pre_stop")["action"] == "stop" and payload("container.post_create")["spec"]["labels"] == {"owner": "ops"}
+    payload("container.pre_stop")["spec"].clear()
+    assert payload("container.pre_stop")["spec"], "each one is a copy"
