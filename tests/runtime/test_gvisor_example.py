@@ -67,6 +67,14 @@ def test_a_life(host: Host) -> None:
 
 
 @pytest.mark.usefixtures("gvisor")
+def test_the_readme(host: Host) -> None:
+    (run,) = (next(iter(task.values())) for task in examples.tasks(NAME))
+    given = {**run, "image": host.image, "command": FOREVER, "stop_signal": "KILL"}  # nothing is fetched from elsewhere in a test
+    assert modules.works("nexcage_container", **given).actions == ["create", "start"]
+    modules.works("nexcage_container", name=run["name"], state="absent")
+
+
+@pytest.mark.usefixtures("gvisor")
 def test_a_changed_limit_makes_it_anew(host: Host) -> None:
     modules.works("nexcage_container", **task(host, memory="64m", stop_signal="KILL"))
     larger = task(host, memory="96m", stop_signal="KILL")

@@ -9,6 +9,7 @@ import pathlib
 import re
 import typing as t
 
+import yaml
 from ansible_collections.nexcage.backends.tests.support import modules, signing
 from ansible_collections.nexcage.backends.tests.support.host import Host
 
@@ -20,6 +21,13 @@ def build(name: str, key: signing.Key, folder: pathlib.Path) -> dict[str, t.Any]
     """A signed package of one example, by the module an author uses; its ``package``."""
     made: dict[str, t.Any] = modules.works("nexcage_plugin_package", src=str(FOLDER / name), dest=str(folder), key_file=str(key.path))["package"]
     return made
+
+
+def tasks(name: str) -> list[dict[str, dict[str, t.Any]]]:
+    """The tasks in an example's README, each from module to parameters."""
+    (block,) = re.findall(r"```yaml\n(.*?)```", (FOLDER / name / "README.md").read_text(), re.DOTALL)
+    found: list[dict[str, dict[str, t.Any]]] = yaml.safe_load(block)
+    return found
 
 
 def grant_of(refused: t.Mapping[str, t.Any]) -> list[str]:
