@@ -20,12 +20,30 @@ def needs(manifest: t.Mapping[str, t.Any]) -> list[tuple[str, str]]:
     return found
 
 
+def closure(name: str, manifest: t.Mapping[str, t.Any], find: t.Callable[[str], t.Mapping[str, t.Any] | None]) -> Manifests:
+    """One plugin's manifest and those of all that it needs, so that no other one has to be opened.
+
+    Args:
+        name: The plugin.
+        manifest: Its own.
+        find: The manifest of another one; ``None`` where it is not there or cannot be used.
+    """
+    known, waiting = {name: manifest}, [manifest]
+    while waiting:
+        for other, _range in needs(waiting.pop()):
+            found = None if other in known else find(other)
+            if found is not None:
+                known[other] = found
+                waiting.append(found)
+    return known
+
+
 def check(name: str, manifests: Manifests) -> None:
     """Refuse what one plugin needs and does not have.
 
     Args:
         name: The plugin, itself one of ``manifests``.
-        manifests: All plugins that can be used, by name.
+        manifests: All that can be used, by name, or as :func:`closure` has them.
 
     Raises:
         NexcageError: ``E_DEPENDENCY`` naming the plugin, the dependency and the range, or the cycle.

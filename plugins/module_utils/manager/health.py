@@ -23,12 +23,20 @@ RECENT = 3600.0  # seconds for which an operation that failed degrades its plugi
 MOST = 20  # problems and further facts that a plugin may tell
 
 
-def check(session: Session, plugin: Plugin) -> dict[str, t.Any]:
-    """``status`` and ``problems``, and what else the plugin tells of itself."""
+def check(session: Session, plugin: Plugin, ask: bool = True) -> dict[str, t.Any]:
+    """``status`` and ``problems``, and what else the plugin tells of itself.
+
+    Args:
+        session: The module run.
+        plugin: Of use or not.
+        ask: Whether the plugin is asked, and the programs that it needs; without that nothing is started.
+    """
     if plugin.problem is not None:
         return {"status": UNHEALTHY, "problems": [str(plugin.problem)]}
     if not plugin.enabled:
         return {"status": UNKNOWN, "problems": ["the plugin is disabled"]}
+    if not ask:
+        return _unasked(session, plugin)
     if plugin.installed is None:  # it looks at its program itself, and is trusted to say what it likes
         return _asked(session, plugin)
     lacking = [str(error) for error in requirements.check(_without_chosen(plugin))]
@@ -36,6 +44,11 @@ def check(session: Session, plugin: Plugin) -> dict[str, t.Any]:
     failed = recent(session.layout, plugin.name, plugin.installed.release.digest)
     worst = max((found["status"], UNHEALTHY if lacking else HEALTHY, DEGRADED if failed else HEALTHY), key=STATES.index)
     return {**found, "status": worst, "problems": [*lacking, *found["problems"], *failed]}
+
+
+def _unasked(session: Session, plugin: Plugin) -> dict[str, t.Any]:
+    failed = [] if plugin.installed is None else recent(session.layout, plugin.name, plugin.installed.release.digest)
+    return {"status": DEGRADED if failed else UNKNOWN, "problems": ["it was not asked", *failed]}
 
 
 def _asked(session: Session, plugin: Plugin) -> dict[str, t.Any]:

@@ -36,7 +36,7 @@ def plugins(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.
     if path is not None:
         metrics.check(session.layout, path)
     chosen = registry.all_plugins(session.layout) if names is None else [registry.named(name, session.layout) for name in names]
-    found = [_plugin(session, plugin) for plugin in chosen]
+    found = [_plugin(session, plugin, parameters.get("health") is not False) for plugin in chosen]
     if parameters.get("verify"):
         for plugin in found:
             plugin["verification"] = verify.plugin(session.layout, plugin["name"])
@@ -56,11 +56,11 @@ def _tell_health(session: Session, found: t.Sequence[t.Mapping[str, t.Any]]) -> 
         hooks.of(session).fire("system.health_check", {"plugins": told})
 
 
-def _plugin(session: Session, plugin: registry.Plugin) -> dict[str, t.Any]:
+def _plugin(session: Session, plugin: registry.Plugin, ask: bool) -> dict[str, t.Any]:
     from . import health
 
     built_in = plugin.name in registry.BUILT_IN
-    status = health.check(session, plugin)  # first: it may begin a quarantine or end one
+    status = health.check(session, plugin, ask)  # first: it may begin a quarantine or end one
     quarantined = "" if built_in else _quarantined(session, plugin.name)
     return {
         "name": plugin.name,

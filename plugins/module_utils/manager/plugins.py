@@ -15,8 +15,7 @@ import typing as t
 from ..broker import store
 from ..model.errors import NexcageError
 from ..model.manifest_fields import NAME
-from ..model.version import Range, parse_version
-from . import archive, dependencies, grants, install, installed, listeners, package, publishers, records, registry, requirements, settings, source, trust
+from . import archive, dependencies, grants, install, installed, listeners, package, publishers, records, refusals, registry, settings, source, trust
 from .dispatch import Session, require_root
 from .grants import Grant
 from .package import Package
@@ -152,8 +151,8 @@ def _present(session: Session, record: Record, now: Situation, parameters: t.Map
             remedy = "give its package as src, or an index"
             raise NexcageError("E_NOT_FOUND", f"{record.name} is not installed", option="name", value=record.name, remedy=remedy)
         found = installed.fetch(session.layout, record.name, record.active)[0]
-        _wanted_version(parameters, found)
-        _wanted_digest(parameters, found)
+        refusals.another_version(parameters, found)
+        refusals.another_digest(parameters, found)
         return _configured(session, record, now._replace(grant=_grant(now, found, parameters)), found, parameters)
     active = None if now.damage else record.active
     chosen = source.find(session.layout, record.name, active.digest if active else None, parameters, not session.check_mode, _largest(session))
@@ -167,14 +166,14 @@ def _candidate(session: Session, record: Record, now: Situation, found: Package,
     """A package that shall become the active one: everything that speaks against it, before anything changes."""
     if found.name != record.name:
         raise NexcageError("E_INVALID", f"{found.path} is the plugin {found.name}", option="name", value=record.name, remedy=f"set name: {found.name}")
-    _wanted_version(parameters, found)
+    refusals.another_version(parameters, found)
     release = _judged(session, record, found, parameters)
     if record.active is not None and record.active.digest == release.digest and record.active.trust == release.trust:
         release = record.active
-    _refuse_downgrade(record, found, parameters)
+    refusals.downgrade(record, found, parameters)
     if record.active is None:
-        _refuse_more(session)
-    _refuse_host(session, record.name, found.manifest)
+        refusals.more(session.layout)
+    refusals.host(session.layout, record.name, found.manifest)
     change = _configured(session, record, now.instead(release)._replace(grant=_grant(now, found, parameters)), found, parameters)
     return change._replace(data=data)
 
@@ -182,15 +181,6 @@ def _candidate(session: Session, record: Record, now: Situation, found: Package,
 def _largest(session: Session) -> int:
     """Bytes that a package may have on this host."""
     return min(int(installed.setting(session.layout, "max_plugin_size_mb", 100)) << 20, archive.PACKED_LIMIT)
-
-
-def _refuse_more(session: Session) -> None:
-    """Refuse one plugin more than the host shall have."""
-    limit, there = installed.setting(session.layout, "max_plugins", 1000), len(installed.names(session.layout))
-    if there >= limit:
-        message = f"{there} plugins are installed, and this host shall have no more"
-        remedy = f"remove one, or raise it in {settings.load(session.layout)[0]}"
-        raise NexcageError("E_LIMIT", message, option="plugin_manager.max_plugins", value=limit, remedy=remedy)
 
 
 def _judged(session: Session, record: Record, found: Package, parameters: t.Mapping[str, t.Any]) -> Release:
@@ -203,39 +193,6 @@ def _judged(session: Session, record: Record, found: Package, parameters: t.Mapp
     verdict = trust.judge(found, session.layout, pin=parameters.get("digest"), unsigned=unsigned, now=moment, require_signatures=strict)
     digest = verdict.trust or trust.digest(session.layout)
     return Release(found.version, found.digest, package.file_name(found.manifest), verdict.kind, verdict.principal or "", digest, int(moment))
-
-
-def _wanted_version(parameters: t.Mapping[str, t.Any], found: Package) -> None:
-    wanted = parameters.get("version")
-    if wanted is not None and parse_version(found.version) not in Range(wanted if wanted[:1] in "<>=!~" else f"=={wanted}"):
-        message = f"the package is {found.name} {found.version}"
-        raise NexcageError("E_VERSION", message, option="version", value=wanted, remedy="give another src, or another version")
-
-
-def _wanted_digest(parameters: t.Mapping[str, t.Any], found: Package) -> None:
-    wanted = parameters.get("digest")
-    if wanted is not None and wanted != found.digest:
-        raise NexcageError("E_INTEGRITY", f"{found.digest} is installed", option="digest", value=wanted, remedy="give the package with that digest as src")
-
-
-def _refuse_downgrade(record: Record, found: Package, parameters: t.Mapping[str, t.Any]) -> None:
-    same = record.active is not None and record.active.digest == found.digest
-    if record.floor and not same and parse_version(found.version) < parse_version(record.floor) and not parameters.get("allow_downgrade"):
-        raise NexcageError(
-            "E_TRUST",
-            f"{record.name} was {record.floor} here already, and {found.version} is older",
-            option="version",
-            value=found.version,
-            remedy=f"install {record.floor} or later, or set allow_downgrade: true",
-        )
-
-
-def _refuse_host(session: Session, name: str, manifest: t.Mapping[str, t.Any]) -> None:
-    lacking = requirements.check(manifest)
-    if lacking:
-        raise lacking[0]
-    known = {plugin.name: plugin.manifest for plugin in registry.all_plugins(session.layout) if plugin.problem is None}
-    dependencies.check(name, {**known, name: manifest})
 
 
 def _grant(now: Situation, found: Package, parameters: t.Mapping[str, t.Any]) -> Grant | None:
@@ -309,7 +266,7 @@ def _rolled_back(session: Session, record: Record, now: Situation, parameters: t
         raise NexcageError("E_NOT_FOUND", message, option="state", value="rolled_back", remedy="install one from src")
     found, data = installed.fetch(session.layout, record.name, previous)
     installed.judge(session.layout, found, previous)
-    _refuse_host(session, record.name, found.manifest)
+    refusals.host(session.layout, record.name, found.manifest)
     wanted = now.instead(previous)._replace(grant=_grant(now, found, parameters))
     return Change(wanted, data, found.manifest, f"{record.active.version} -> {previous.version}")
 

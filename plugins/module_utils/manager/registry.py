@@ -201,6 +201,12 @@ def named(name: str, layout: Layout) -> Plugin:
     return get(name, layout) if full is None or full in BUILT_IN else _or_problem(full, layout)
 
 
+def manifest_of(name: str, layout: Layout) -> t.Mapping[str, t.Any] | None:
+    """The manifest of a plugin by its full name; ``None`` where there is none that can be used."""
+    found = named(name, layout) if exists(name, layout) else None
+    return None if found is None or found.problem is not None else found.manifest
+
+
 def known(backend: str, layout: Layout) -> str:
     """The short name of a plugin that exists, whether it can be used or not.
 

@@ -27,6 +27,14 @@ PRIORITY = 100  # of an installed plugin that nobody preferred
 NO_EFFECT = {"bundle_path": "bundles lie in the state folder, one for each container"}
 
 
+class _Seen:
+    """The last file that was read: a run asks for it many times, and it may name hundreds of plugins."""
+
+    mark: t.ClassVar[tuple[t.Any, ...]] = ()  # what tells that it is the same
+    content: t.ClassVar[dict[str, t.Any]] = {}
+    checked: t.ClassVar[dict[str, t.Any]] = {}  # the content whose plugins are as they should be
+
+
 def read(layout: Layout) -> dict[str, dict[str, t.Any]]:
     """The settings of all plugins by full name; empty where no file exists.
 
@@ -37,8 +45,10 @@ def read(layout: Layout) -> dict[str, dict[str, t.Any]]:
     section = content.get("plugins", {})
     if not isinstance(section, dict):
         raise _damaged(path, "plugins is not a mapping")
-    for name, entry in section.items():
-        _check(path, name, entry)
+    if _Seen.checked is not content:
+        for name, entry in section.items():
+            _check(path, name, entry)
+        _Seen.checked = content
     return section
 
 
@@ -57,7 +67,24 @@ def load(layout: Layout) -> tuple[str, dict[str, t.Any]]:
 
 
 def load_file(path: str) -> dict[str, t.Any] | None:
-    """The content of one configuration file, ``None`` where it does not exist; the errors are those of :func:`load`."""
+    """The content of one configuration file, ``None`` where it does not exist; the errors are those of :func:`load`.
+
+    It is the same object each time, which nobody may change; a file that was written meanwhile is read anew.
+    """
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return _parsed(path)
+    mark = path, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+    if _Seen.mark != mark:
+        content = _parsed(path)
+        if content is None:
+            return None
+        _Seen.mark, _Seen.content = mark, content
+    return _Seen.content
+
+
+def _parsed(path: str) -> dict[str, t.Any] | None:
     try:
         data = store.read_bytes(path)
     except OSError as error:
@@ -124,7 +151,8 @@ def write(layout: Layout, name: str, values: t.Mapping[str, t.Any], private: boo
         read(layout)
         found, content = load(layout)
         path = os.path.realpath(found)
-        content.setdefault("plugins", {}).setdefault(name, {}).update(values)
+        section = content.get("plugins", {})
+        content = {**content, "plugins": {**section, name: {**section.get(name, {}), **values}}}
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
         mode = os.stat(path).st_mode & 0o777 if os.path.exists(path) else 0o644
         mode &= 0o600 if private else 0o777
