@@ -137,7 +137,8 @@ def chosen(name: str, layout: Layout) -> Plugin:
     try:
         return usable(name, layout)
     except NexcageError as error:
-        error.option = "backend"
+        if not str(error.value).startswith("/"):  # a file at fault is named as itself
+            error.option = "backend"
         raise
 
 
