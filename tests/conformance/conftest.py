@@ -46,8 +46,9 @@ WORLD = "conformance_world.py"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The one option: which plugins."""
+    """Which plugins, and whether their calls are right as they are."""
     parser.addoption("--nexcage-plugin", action="append", default=[], metavar="DIR", help="the folder of a plugin to test; may be given several times")
+    parser.addoption("--nexcage-write-calls", action="store_true", help="write down which calls each plugin makes, in conformance_calls.json beside it")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

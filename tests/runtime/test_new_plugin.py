@@ -46,6 +46,19 @@ FLAWS: dict[str, tuple[str, str, str, str]] = {
     ),
     "an import of more than there is": ("plugin.py", "from ..sdk.backend", "import socket\n\nfrom ..sdk.backend", "test_it_loads_in_a_locked_worker"),
     "no backend": ("plugin.json", '"provides_backend": true', '"provides_backend": false', "test_the_package"),
+    "another call than ever": (
+        "plugin.py",
+        "        host.oci.start(",
+        '        host.oci.info(params["name"])\n        host.oci.start(',
+        "test_it_asks_for_what_it_always_did",
+    ),
+    "a death that it never gets over": (
+        "plugin.py",
+        '        host.oci.start(params["name"])',
+        '        assert not host.state.get("busy")\n        host.state.put("busy", True)\n'
+        '        host.oci.start(params["name"])\n        host.state.put("busy", False)',
+        "test_a_death_at_each_frame",
+    ),
     "health that is always well": ("plugin.py", '"unhealthy"', '"healthy"', "test_a_refusal_is_not_hidden"),
 }
 
