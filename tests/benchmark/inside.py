@@ -11,6 +11,7 @@ import time
 import typing as t
 from pathlib import Path
 
+import many
 from ansible_collections.nexcage.backends.plugins.module_utils.backends import crun
 from ansible_collections.nexcage.backends.plugins.module_utils.broker.audit import Audit
 from ansible_collections.nexcage.backends.plugins.module_utils.broker.gate import Gate
@@ -47,6 +48,7 @@ class Inside(t.NamedTuple):
     first: int  # the same with the collection's code in it
     floor: int  # ping's
     starts: list[Start]  # of workers, beside their floor
+    plugins: many.Plugins
     growth: list[tuple[int, float, float, int]]  # containers, one converged, all listed, runtime listings of one task
 
 
@@ -98,6 +100,7 @@ def measure(room: Room, rounds: int) -> Inside:
         first.path.stat().st_size,
         ping.path.stat().st_size,
         measure_starts(rounds),
+        many.measure(room, rounds),
         growth,
     )
 

@@ -13,6 +13,7 @@ import time
 import typing as t
 from importlib.metadata import version
 
+import many
 import starts
 from inside import Inside
 from room import Room, Series
@@ -88,6 +89,8 @@ class Report:
             Budget("the worker's program", inside.bundle / 1024, 32, "KiB"),
             Budget("one broker call with its audit lines", inside.call, 0.1, "ms"),
             Budget("what the collection adds to the payload, compressed", inside.payload / 1024, 60, "KiB"),
+            Budget(f"{many.MANY} installed plugins, a run beside them against one without", inside.plugins.difference, 1, "ms"),
+            Budget("processes that it starts more for them", inside.plugins.processes, 0, ""),
             Budget("questions to the runtime in one task", max(row[3] for row in inside.growth), 1, ""),
         ]
 
@@ -134,6 +137,7 @@ class Report:
             *self._shares(),
             "",
             *starts.rows(self.inside.starts),
+            *many.rows(self.inside.plugins),
             "## Budgets",
             "",
             "| what | measured | limit | holds |",

@@ -111,7 +111,7 @@ def everything(session: Session, backend: str | None = None) -> list[dict[str, t
     for name in records.names(places):
         held.setdefault(_holder(places, name), []).append(name)
     if None in held:  # nobody knows whose they are: the preferred backend tells that they are damaged
-        held.setdefault(registry.all_plugins(session.layout)[0].name, []).extend(held.pop(None))
+        held.setdefault(next(registry.in_order(session.layout)).name, []).extend(held.pop(None))
     found: dict[str, dict[str, t.Any]] = {}
     for holder in sorted(filter(None, held)):
         if not registry.exists(holder, session.layout):
