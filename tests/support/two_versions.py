@@ -16,8 +16,8 @@ from . import releases
 
 NAME = "demo-backend"
 VERSIONS = ("1.0.0", "1.1.0")
-# Each asks for something else, so that a grant is for one of them alone.
-ASKS = {"1.0.0": ["container_list", "logging"], "1.1.0": ["container_info", "logging"]}
+# The first two ask for something else, so that a grant is for one of them alone; a third for the same, and one for nothing.
+ASKS = {"1.0.0": ["container_list", "logging"], "1.1.0": ["container_info", "logging"], "1.2.0": ["container_info", "logging"], "2.0.0": []}
 
 
 class Place:
@@ -30,8 +30,8 @@ class Place:
     def __init__(self, folder: pathlib.Path) -> None:
         self.layout = Layout.for_user(0, {"NEXCAGE_ROOT": str(folder / "root")})
         self.files, self.digests = {}, {}
-        for version in VERSIONS:
-            data = releases.data(version=version, capabilities=ASKS[version])
+        for version, asks in ASKS.items():
+            data = releases.data(version=version, capabilities=asks)
             self.files[version] = folder / f"{NAME}-{version}.nexcage-plugin"
             self.files[version].write_bytes(data)
             self.digests[releases.release(data, version=version).digest] = version
@@ -43,9 +43,21 @@ class Place:
         with Session(self.layout, check_mode=False) as session:
             return bool(plugins.manage(session, {"name": NAME, **parameters})["changed"])
 
-    def bring(self, version: str) -> None:
-        """Make it the active one, with the grant for it."""
-        self._manage(state="present", src=str(self.files[version]), trust="unsigned", grant=ASKS[version], allow_downgrade=True)
+    def bring(self, version: str, grant: list[str] | None = None) -> None:
+        """Make it the active one, by default with all that it asks for."""
+        self._manage(state="present", src=str(self.files[version]), trust="unsigned", grant=ASKS[version] if grant is None else grant, allow_downgrade=True)
+
+    def bring_for_nothing(self) -> None:
+        """Make the one active that asks for nothing, and grant it nothing."""
+        self._manage(state="present", src=str(self.files["2.0.0"]), trust="unsigned", allow_downgrade=True)
+
+    def remove(self) -> None:
+        """Remove it."""
+        self._manage(state="absent")
+
+    def used(self) -> installed.Installed:
+        """What is used now."""
+        return installed.load(self.layout, NAME)
 
     @property
     def other(self) -> str:

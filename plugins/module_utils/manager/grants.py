@@ -20,7 +20,7 @@ from ..model.manifest_fields import NAME
 from . import strict
 
 SCHEMA_VERSION = 1
-NEXT = ".next"  # the grant for a package that is about to be active
+NEXT = ".next-"  # and the digest of the package that is about to be active
 KEYS = ("plugin", "scope_digest", "scope", "capabilities", "root_equivalent_accepted", "granted_by", "granted_at")
 
 
@@ -183,73 +183,97 @@ def write(layout: Layout, grant: Grant, suffix: str = "") -> None:
     store.sync_folder(folder)
 
 
-def stage(layout: Layout, plugin: str, grant: Grant | None) -> None:
-    """Store a grant beside the one that counts, where it is another one, for a package that is about to be active.
+def _staged(digest: str) -> str:
+    return NEXT + digest.rpartition(":")[2]
 
-    Whichever of the two packages a killed change left active, one of the two grants is for it. What such a change left
-    staged goes here.
+
+def stage(layout: Layout, plugin: str, grant: Grant | None, digest: str) -> None:
+    """Store a grant for one package beside the one that counts; it counts as soon, and as long, as that package is active.
+
+    So whichever of two packages a killed change left active, it has the grant that was given for it.
+
+    Args:
+        layout: The host's folders.
+        plugin: The plugin's name.
+        grant: What is granted; ``None`` where the package asks for nothing.
+        digest: Of the package.
 
     Raises:
         NexcageError: As :func:`write`.
     """
     if grant is None or grant == read(layout, plugin):
-        store.remove(path(layout, plugin) + NEXT)
+        store.remove(path(layout, plugin) + _staged(digest))
     else:
-        write(layout, grant, NEXT)
+        write(layout, grant, _staged(digest))
 
 
-def staged(layout: Layout, plugin: str) -> bool:
-    """Whether a grant is staged."""
-    return os.path.lexists(path(layout, plugin) + NEXT)
+def settle(layout: Layout, plugin: str, digest: str) -> None:
+    """Let the grant that is staged for the active package take the place of the stored one; what is staged for others goes.
 
-
-def settle(layout: Layout, plugin: str) -> None:
-    """Let a staged grant be the one that counts; without one nothing happens.
+    Args:
+        layout: The host's folders.
+        plugin: The plugin's name.
+        digest: Of its active package.
 
     Raises:
         NexcageError: ``E_STATE``.
     """
     place = path(layout, plugin)
+    for left in staged(layout, plugin):
+        if left != place + _staged(digest):
+            store.remove(left)
+            continue
+        try:
+            os.rename(left, place)
+        except OSError as error:
+            raise store.failure(error, f"{place} cannot be written") from error
+        store.sync_folder(os.path.dirname(place))
+
+
+def staged(layout: Layout, plugin: str) -> list[str]:
+    """The files of what is staged for any package of a plugin."""
+    folder, file = os.path.split(path(layout, plugin))
     try:
-        os.rename(place + NEXT, place)
+        return [f"{folder}/{entry}" for entry in sorted(os.listdir(folder)) if entry.startswith(file + NEXT)]
     except FileNotFoundError:
-        return
-    except OSError as error:
-        raise store.failure(error, f"{place} cannot be written") from error
-    store.sync_folder(os.path.dirname(place))
+        return []
 
 
 def remove(layout: Layout, plugin: str) -> None:
     """Take back all that was granted to a plugin; nothing stored is fine.
 
     Raises:
-        NexcageError: ``E_STATE`` where the file stays.
+        NexcageError: ``E_STATE`` where a file stays.
     """
-    for suffix in ("", NEXT):
-        store.remove(path(layout, plugin) + suffix)
+    for place in (path(layout, plugin), *staged(layout, plugin)):
+        store.remove(place)
 
 
-def granted(layout: Layout, manifest: t.Mapping[str, t.Any]) -> frozenset[str]:
-    """What is stored for a plugin, checked against the manifest that shall be used now.
+def granted(layout: Layout, manifest: t.Mapping[str, t.Any], digest: str) -> frozenset[str]:
+    """What was granted to a plugin, checked against the manifest that shall be used now.
+
+    Args:
+        layout: The host's folders.
+        manifest: Of the package.
+        digest: Of the same package.
 
     Raises:
         NexcageError: As :func:`read` and :func:`check`.
     """
-    return check(manifest, effective(layout, manifest))
+    return check(manifest, effective(layout, manifest["name"], digest))
 
 
-def effective(layout: Layout, manifest: t.Mapping[str, t.Any]) -> Grant | None:
-    """The grant that counts for this manifest: the stored one, or the one that is staged where only that is for it.
+def effective(layout: Layout, plugin: str, digest: str) -> Grant | None:
+    """The grant that counts while the package with this digest is active, ``None`` where nothing was granted.
 
     Raises:
         NexcageError: As :func:`read`.
     """
-    stored = read(layout, manifest["name"])
-    try:
-        check(manifest, stored)
-    except NexcageError:
-        return read(layout, manifest["name"], NEXT) or stored
-    return stored
+    if os.path.lexists(path(layout, plugin) + _staged(digest)):
+        found = read(layout, plugin, _staged(digest))
+        if found is not None:  # it has not taken its place just now
+            return found
+    return read(layout, plugin)
 
 
 def _level(manifest: t.Mapping[str, t.Any], name: str) -> str:

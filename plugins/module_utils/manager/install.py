@@ -96,6 +96,8 @@ def settle(layout: Layout, record: Record) -> bool:
     if active is None and previous is not None:  # removed
         store.remove(f"{place}/{previous.file}")
         store.checkpoint("plugin:removed")
+        grants.remove(layout, record.name)  # while the record still says that something is left to do
+        store.checkpoint("plugin:ungranted")
         record, previous, changed = record._replace(previous=None), None, True
         records.write(layout, record)
     if active is not None:
@@ -116,8 +118,9 @@ def settle(layout: Layout, record: Record) -> bool:
 def clear(layout: Layout, record: Record, grant: Grant | None) -> None:
     """Bring the folders to what the record says, and let this grant be the one that counts."""
     settle(layout, record)
-    grants.stage(layout, record.name, grant)
-    grants.settle(layout, record.name)
+    if record.active is not None:
+        grants.stage(layout, record.name, grant, record.active.digest)
+        grants.settle(layout, record.name, record.active.digest)
 
 
 def lying(layout: Layout, record: Record, limit: int) -> tuple[str, bytes]:
@@ -146,7 +149,7 @@ def replaced(layout: Layout, record: Record) -> str:
 
 def unsettled(layout: Layout, record: Record) -> bool:
     """Whether a killed run left something that :func:`settle` clears."""
-    return (record.active is None and record.previous is not None) or grants.staged(layout, record.name) or bool(_leftovers(layout, record))
+    return (record.active is None and record.previous is not None) or bool(grants.staged(layout, record.name)) or bool(_leftovers(layout, record))
 
 
 def _leftovers(layout: Layout, record: Record) -> list[str]:

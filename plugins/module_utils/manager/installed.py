@@ -150,7 +150,7 @@ def _usable(layout: Layout, name: str, record: Record | None) -> Installed:
         from . import breaker
 
         breaker.refuse(layout, record)
-    return Installed(record, release, found, grants.granted(layout, found.manifest))
+    return Installed(record, release, found, grants.granted(layout, found.manifest, release.digest))
 
 
 def judge(layout: Layout, found: Package, release: Release) -> trust.Verdict:

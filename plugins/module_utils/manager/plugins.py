@@ -121,13 +121,12 @@ def _manage(session: Session, record: Record, parameters: t.Mapping[str, t.Any])
 
 def _situation(session: Session, record: Record) -> Situation:
     chosen = settings.read(session.layout).get(record.name, {})
-    grant = grants.read(session.layout, record.name) if record.active else None
+    grant = grants.effective(session.layout, record.name, record.active.digest) if record.active else None
     config = chosen.get("config") or {}
     damage, secret = "", frozenset(config)  # until the manifest tells which
     if record.active is not None:
         try:
-            manifest = installed.fetch(session.layout, record.name, record.active)[0].manifest
-            secret, grant = settings.secret_names(manifest), grants.effective(session.layout, manifest)
+            secret = settings.secret_names(installed.fetch(session.layout, record.name, record.active)[0].manifest)
         except NexcageError as error:
             damage = error.message
     priority = chosen.get("priority", settings.PRIORITY)
@@ -313,13 +312,14 @@ def _audited(session: Session, name: str, record: Record, now: Situation, change
 
 
 def _apply(session: Session, name: str, record: Record, now: Situation, change: Change) -> None:
-    """Write what differs. The record is the moment of change; the grant for it is written before, beside the old one."""
+    """Write what differs. The record is the moment of change; the grant for it is written before, and counts with its package."""
     layout, wanted = session.layout, change.wanted
     if wanted.release is None:
         install.deactivate(layout, name)
-        grants.remove(layout, name)
         return
-    grants.stage(layout, name, wanted.grant)
+    if now.release is None:  # whatever was granted to a plugin of that name before, this one was not granted it
+        grants.remove(layout, name)
+    grants.stage(layout, name, wanted.grant, wanted.release.digest)
     store.checkpoint("plugin:granted")
     if change.data is not None and (wanted.release != now.release or now.damage):
         record = install.activate(layout, name, wanted.release, change.data)

@@ -62,7 +62,7 @@ def _installed(found: Findings, layout: Layout, name: str) -> None:
     loaded = found.look("package", lambda: installed.fetch(layout, name, active)[0])
     if loaded is not None:
         found.look("trust", lambda: installed.judge(layout, loaded, active))
-        found.look("grant", lambda: grants.granted(layout, loaded.manifest))
+        found.look("grant", lambda: grants.granted(layout, loaded.manifest, active.digest))
     if previous is not None:
         found.look("previous", lambda: installed.fetch(layout, name, previous))
 

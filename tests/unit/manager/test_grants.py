@@ -26,6 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 ALL = ["container_info", "container_list", "container_start", "filesystem_read", "host_command", "logging", "network_client"]
+DIGEST, OTHER = "sha256:" + "0" * 64, "sha256:" + "1" * 64
 MODEST = [name for name in ALL if name != "host_command"]
 
 
@@ -187,7 +188,7 @@ class TestFiles:
         content = json.loads(path.read_text())
         assert (content["schema_version"], content["scope_digest"]) == (1, grant().scope_digest)
         assert (content["capabilities"], content["root_equivalent_accepted"], content["granted_by"]) == (ALL, True, "a test")
-        assert grants.granted(layout, scopes.manifest()) == set(ALL)
+        assert grants.granted(layout, scopes.manifest(), DIGEST) == set(ALL)
         grants.remove(layout, "acme-backend")
         grants.remove(layout, "acme-backend")
         assert grants.read(layout, "acme-backend") is None
@@ -202,31 +203,31 @@ class TestFiles:
         grants.write(layout, grant())
         path = grants.path(layout, "acme-backend")
         os.chmod(path, mode)
-        assert path in refused(grants.granted, layout, scopes.manifest(), code="E_INTEGRITY").message
+        assert path in refused(grants.granted, layout, scopes.manifest(), DIGEST, code="E_INTEGRITY").message
         os.chmod(path, 0o644)
-        assert grants.granted(layout, scopes.manifest())
+        assert grants.granted(layout, scopes.manifest(), DIGEST)
 
     def test_a_folder_that_others_can_write(self, layout: Layout) -> None:
         grants.write(layout, grant())
         for folder in (layout.configuration + "/grants", layout.configuration):
             mode = stat.S_IMODE(os.stat(folder).st_mode)
             os.chmod(folder, 0o777)
-            refused(grants.granted, layout, scopes.manifest(), code="E_INTEGRITY")
+            refused(grants.granted, layout, scopes.manifest(), DIGEST, code="E_INTEGRITY")
             os.chmod(folder, mode)
-        assert grants.granted(layout, scopes.manifest())
+        assert grants.granted(layout, scopes.manifest(), DIGEST)
 
     @pytest.mark.requires("root")
     def test_a_file_of_somebody_else(self, layout: Layout) -> None:
         grants.write(layout, grant())
         os.chown(grants.path(layout, "acme-backend"), 65534, -1)
-        refused(grants.granted, layout, scopes.manifest(), code="E_INTEGRITY")
+        refused(grants.granted, layout, scopes.manifest(), DIGEST, code="E_INTEGRITY")
 
     def test_a_link(self, layout: Layout, tmp_path: pathlib.Path) -> None:
         grants.write(layout, grant())
         path = pathlib.Path(grants.path(layout, "acme-backend"))
         path.rename(tmp_path / "elsewhere")
         path.symlink_to(tmp_path / "elsewhere")
-        refused(grants.granted, layout, scopes.manifest(), code="E_INTEGRITY")
+        refused(grants.granted, layout, scopes.manifest(), DIGEST, code="E_INTEGRITY")
 
     CHANGES: t.ClassVar[dict[str, t.Callable[[dict[str, t.Any]], object]]] = {
         "of a later schema": lambda c: c.update(schema_version=2),
@@ -251,16 +252,16 @@ class TestFiles:
         path = pathlib.Path(grants.path(layout, "acme-backend"))
         content = json.loads(path.read_text())
         path.write_text(json.dumps(content))
-        assert grants.granted(layout, scopes.manifest()) == set(ALL)
+        assert grants.granted(layout, scopes.manifest(), DIGEST) == set(ALL)
         change(content)
         path.write_text(json.dumps(content))
-        assert str(path) in refused(grants.granted, layout, scopes.manifest(), code="E_STATE").message
+        assert str(path) in refused(grants.granted, layout, scopes.manifest(), DIGEST, code="E_STATE").message
 
     @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"plugin": 1, "plugin": 2}', '{"schema_version": NaN}', "[" * 100_000, "\udcff"])
     def test_what_is_no_such_json(self, layout: Layout, text: str) -> None:
         grants.write(layout, grant())
         pathlib.Path(grants.path(layout, "acme-backend")).write_bytes(text.encode("utf-8", "surrogateescape"))
-        refused(grants.granted, layout, scopes.manifest(), code="E_STATE")
+        refused(grants.granted, layout, scopes.manifest(), DIGEST, code="E_STATE")
 
     def test_killed_while_writing_the_old_one_counts(self, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
         grants.write(layout, grant())
@@ -294,7 +295,7 @@ def test_whatever_a_file_says_it_is_refused_or_a_grant(changes: dict[str, t.Any]
                 content["scope_digest"] = scope.digest(content["scope"])
         path.write_text(json.dumps(content))
         try:
-            assert grants.granted(layout, scopes.manifest()) <= set(ALL) | set(CAPABILITIES)
+            assert grants.granted(layout, scopes.manifest(), DIGEST) <= set(ALL) | set(CAPABILITIES)
         except NexcageError as error:
             assert error.code in ("E_STATE", "E_GRANT")
 
@@ -305,41 +306,69 @@ class TestStaged:
     def test_each_package_has_its_grant_whenever_the_run_is_killed(self, layout: Layout) -> None:
         old, new = scopes.manifest(), scopes.manifest(scopes.WIDENINGS["another host"])
         grants.write(layout, grant())
-        refused(grants.granted, layout, new)
+        refused(grants.granted, layout, new, OTHER)
         wider = grants.wanted(new, ["logging"])
-        grants.stage(layout, "acme-backend", wider)
-        assert grants.granted(layout, old) == set(ALL) and grants.granted(layout, new) == {"logging"}
+        grants.stage(layout, "acme-backend", wider, OTHER)
+        assert grants.granted(layout, old, DIGEST) == set(ALL) and grants.granted(layout, new, OTHER) == {"logging"}
         assert grants.read(layout, "acme-backend") == grant()
-        grants.settle(layout, "acme-backend")
+        grants.settle(layout, "acme-backend", OTHER)
         assert grants.read(layout, "acme-backend") == wider
-        grants.settle(layout, "acme-backend")
+        grants.settle(layout, "acme-backend", OTHER)
         assert os.listdir(layout.configuration + "/grants") == ["acme-backend.json"]
 
+    def test_less_for_a_package_that_asks_for_the_same(self, layout: Layout) -> None:
+        """The old grant would do for it as well, but is not what was granted."""
+        grants.write(layout, grant())
+        grants.stage(layout, "acme-backend", grants.wanted(scopes.manifest(), ["logging"]), OTHER)
+        assert grants.granted(layout, scopes.manifest(), DIGEST) == set(ALL) and grants.granted(layout, scopes.manifest(), OTHER) == {"logging"}
+
+    def test_one_for_a_package_that_never_came(self, layout: Layout) -> None:
+        grants.write(layout, grant())
+        grants.stage(layout, "acme-backend", grants.wanted(scopes.manifest(), ["logging"]), OTHER)
+        grants.settle(layout, "acme-backend", DIGEST)
+        assert grants.granted(layout, scopes.manifest(), OTHER) == set(ALL) and grants.staged(layout, "acme-backend") == []
+
+    def test_back_to_what_is_stored(self, layout: Layout) -> None:
+        grants.write(layout, grant())
+        for staged in (grants.wanted(scopes.manifest(), ["logging"]), grant()):
+            grants.stage(layout, "acme-backend", staged, DIGEST)
+        assert grants.granted(layout, scopes.manifest(), DIGEST) == set(ALL) and grants.staged(layout, "acme-backend") == []
+
+    def test_it_takes_its_place_while_it_is_looked_for(self, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+        grants.stage(layout, "acme-backend", grant(), DIGEST)
+
+        def there(_path: str) -> bool:
+            grants.settle(layout, "acme-backend", DIGEST)
+            return True
+
+        monkeypatch.setattr(os.path, "lexists", there)
+        assert grants.effective(layout, "acme-backend", DIGEST) == grant()
+
     def test_a_staged_grant_that_does_not_fit_either(self, layout: Layout) -> None:
-        grants.stage(layout, "acme-backend", grant())
-        refused(grants.granted, layout, scopes.manifest(scopes.WIDENINGS["another host"]))
-        assert grants.granted(layout, scopes.manifest()) == set(ALL)
+        grants.stage(layout, "acme-backend", grant(), DIGEST)
+        refused(grants.granted, layout, scopes.manifest(scopes.WIDENINGS["another host"]), DIGEST)
+        assert grants.granted(layout, scopes.manifest(), DIGEST) == set(ALL)
         grants.remove(layout, "acme-backend")
-        refused(grants.granted, layout, scopes.manifest())
+        refused(grants.granted, layout, scopes.manifest(), DIGEST)
 
     def test_one_that_cannot_take_its_place(self, layout: Layout) -> None:
-        grants.stage(layout, "acme-backend", grant())
+        grants.stage(layout, "acme-backend", grant(), DIGEST)
         os.mkdir(grants.path(layout, "acme-backend"))
-        refused(grants.settle, layout, "acme-backend", code="E_STATE")
+        refused(grants.settle, layout, "acme-backend", DIGEST, code="E_STATE")
 
 
 @pytest.mark.parametrize("change", scopes.WIDENINGS.values(), ids=list(scopes.WIDENINGS))
 def test_case_88_an_update_that_widens_the_scope(layout: Layout, change: scopes.Change) -> None:
     grants.write(layout, grant())
     update = scopes.manifest(change)
-    error = refused(grants.granted, layout, update)
+    error = refused(grants.granted, layout, update, DIGEST)
     lines = error.details["difference"]
     assert lines and lines == scope.difference(scopes.manifest(), update)
     assert all(line in error.message for line in lines)
-    assert grants.granted(layout, scopes.manifest()) == set(ALL), "the old version goes on"
+    assert grants.granted(layout, scopes.manifest(), DIGEST) == set(ALL), "the old version goes on"
     names = yaml.safe_load(error.details["grant"])["grant"]
     grants.write(layout, grants.wanted(update, names, True))
-    assert grants.granted(layout, update) == set(names)
+    assert grants.granted(layout, update, DIGEST) == set(names)
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, len(MODEST)])
@@ -349,6 +378,6 @@ def test_case_89_any_number_of_entries_in_any_order_and_twice(layout: Layout, nu
     for order in itertools.islice(itertools.permutations(names), 24):
         assert grants.wanted(manifest, [*order, *order[:1]], now=0) == grants.wanted(manifest, names, now=0)
     grants.write(layout, grants.wanted(manifest, names))
-    assert grants.granted(layout, manifest) == set(names)
+    assert grants.granted(layout, manifest, DIGEST) == set(names)
     rest = [name for name in MODEST if name not in names]
-    assert grants.granted(layout, manifest).isdisjoint(rest)
+    assert grants.granted(layout, manifest, DIGEST).isdisjoint(rest)

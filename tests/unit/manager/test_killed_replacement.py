@@ -12,7 +12,7 @@ import typing as t
 import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.manager import install, installed, records
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
-from ansible_collections.nexcage.backends.tests.support.two_versions import NAME, Place
+from ansible_collections.nexcage.backends.tests.support.two_versions import ASKS, NAME, Place
 
 pytestmark = pytest.mark.requires("root")
 CALLS = ("open", "write", "rename", "unlink", "makedirs")
@@ -130,3 +130,43 @@ def test_reloaded_after_an_update_that_was_killed(place: Place) -> None:
         place.bring(wanted)
         number += 1
     assert both
+
+
+def test_less_granted_with_the_same_package_or_the_next(place: Place) -> None:
+    """Whatever a killed run left active, it has what was granted for it, and no more."""
+    asked = ASKS["1.1.0"]
+    for version, changes in (("1.1.0", 3), ("1.2.0", 10)):
+        number = 1
+        while killed(lambda version=version: place.bring(version, asked[:1]), number):
+            found = place.used()
+            assert found.granted == set(asked[:1] if version != "1.1.0" and found.package.version == version else found.granted)
+            assert sorted(found.granted) in (asked, asked[:1])
+            assert place.prefer(number) and place.used() == found
+            place.bring("1.1.0", asked)
+            assert sorted(place.used().granted) == asked
+            number += 1
+        assert number > changes
+        assert sorted(place.used().granted) == asked[:1]
+
+
+def test_killed_at_every_step_of_a_removal(place: Place) -> None:
+    """It is there with its grant or gone; what is granted goes with it, or with the next task of that plugin."""
+    grant = pathlib.Path(place.layout.configuration, "grants", f"{NAME}.json")
+    number, ends, late = 1, set(), 0
+    while True:
+        wanted = place.look()
+        if not killed(place.remove, number):
+            break
+        there = installed.is_installed(place.layout, NAME)
+        ends.add(there)
+        if there:
+            assert place.look() == wanted
+        else:
+            late += grant.exists()
+            place.bring_for_nothing() if number % 2 else place.remove()
+            assert not grant.exists()
+            record = records.read(place.layout, NAME)
+            assert record is not None and not install.unsettled(place.layout, record)
+        place.bring(wanted)
+        number += 1
+    assert ends == {False, True} and late and not grant.exists()
