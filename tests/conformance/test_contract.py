@@ -93,7 +93,7 @@ def test_two_do_not_disturb_each_other(bench: Bench) -> None:
     for name in ("one", "two"):
         bench.do("create", name=name, image=IMAGE, pull="missing")
     bench.do("start", name="two")
-    assert (status(bench, "one"), status(bench, "two")) == ("created", "running")
+    assert status(bench, "one") in ("created", "stopped") and status(bench, "two") == "running"  # not every backend tells these two apart
     assert {record["name"] for record in bench.do("list", names=None)} >= {"one", "two"}
     bench.do("delete", name="one")
     assert (status(bench, "one"), status(bench, "two")) == (None, "running")

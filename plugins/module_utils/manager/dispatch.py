@@ -272,7 +272,8 @@ class Session:
             prepare = self._benches[plugin.name].prepare  # made with the gate, which comes first
             extra = self._extra(plugin)
             config, program = (dict(plugin.config), None) if extra is None else (extra.config, extra.program)
-            worker.load(plugin.name, sources, config, meanwhile=prepare, program=_program(plugin, program))
+            defaults = {name: setting["default"] for name, setting in (plugin.manifest.get("configuration") or {}).items() if "default" in setting}
+            worker.load(plugin.name, sources, {**defaults, **config}, meanwhile=prepare, program=_program(plugin, program))
         except BaseException:
             worker.close()
             raise

@@ -279,7 +279,9 @@ def _delete(session: Session, holder: registry.Plugin, name: str) -> None:
         _clear(session, holder, record)
     else:
         session.operate(holder, "delete", {"name": name})
+    store.checkpoint("foreign:deleted")
     _remove(session.layout, holder.name, name)
+    store.checkpoint("foreign:forgotten")
 
 
 def _clear(session: Session, plugin: registry.Plugin, record: foreign.Record) -> None:
