@@ -8,7 +8,16 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.nexcage.backends.plugins.module_utils.broker.oci import cgroup, cgroup_control, execution, inspection, lifecycle, records, runtime
+from ansible_collections.nexcage.backends.plugins.module_utils.broker.oci import (
+    cgroup,
+    cgroup_control,
+    execution,
+    inspection,
+    lifecycle,
+    records,
+    removal,
+    runtime,
+)
 from ansible_collections.nexcage.backends.plugins.module_utils.broker.oci.runtime import Answer, Runtime
 from ansible_collections.nexcage.backends.plugins.module_utils.model.config import Layout
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
@@ -137,3 +146,21 @@ def test_a_command_inside_is_killed_by_its_number_there(tmp_path: pathlib.Path) 
 def test_the_same_folder(tmp_path: pathlib.Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
     assert inspection._same(str(tmp_path), str(tmp_path / "link")) and not inspection._same(str(tmp_path), "/") and not inspection._same("/", "/nowhere")
+
+
+def test_what_the_runtime_leaves_of_a_container_goes(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = records.Places(Layout.for_user(0, {"NEXCAGE_ROOT": str(tmp_path)}), "x-backend")
+    container = records.Container("web", ID, str(tmp_path), {"cgroup": "/nexcage/" + ID, "backend": "x-backend", "runtime": "gone"})
+    root = pathlib.Path(places.root)
+    root.mkdir(parents=True)
+    other = root / ("f" * 16)
+    other.mkdir()
+    for left in (root / f"{ID}_sandbox:{ID}.state", root / ID):
+        left.mkdir() if left.name == ID else left.write_text("")
+        with monkeypatch.context() as patch:
+            patch.setattr(cgroup, "processes", lambda *_: [1])
+            with pytest.raises(NexcageError) as caught:
+                removal.forget(places, container)
+        assert caught.value.code == "E_RUNTIME" and left.exists()
+        removal.forget(places, container)
+        assert list(root.iterdir()) == [other]
