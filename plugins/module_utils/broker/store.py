@@ -9,6 +9,7 @@ import errno
 import fcntl
 import json
 import os
+import stat
 import threading
 import time
 import typing as t
@@ -47,22 +48,41 @@ def ensure_folder(path: str) -> None:
 
 
 def refuse_others(folder: str) -> None:
-    """Refuse a folder of ours that somebody else could write into; one that is not there is fine.
+    """Refuse a folder of ours that somebody else could write into, or put another one in its place.
+
+    All folders on the way count, and who made a link on it. One with the sticky bit, such as ``/tmp``, is fine above it:
+    others cannot replace what is not theirs there. What is not there yet is fine.
+
+    Args:
+        folder: Absolute.
 
     Raises:
-        NexcageError: ``E_STATE`` naming the folder and the command that mends it.
+        NexcageError: ``E_STATE`` naming the folder, or the one above it, and the command that mends it.
     """
+    steps, here = [step for step in folder.split("/") if step], "/"
+    for left in range(len(steps), -1, -1):
+        try:
+            facts = os.lstat(here)
+        except OSError:  # whoever uses it next says what is wrong with it
+            return
+        alone = not facts.st_mode & 0o022 or (left and facts.st_mode & stat.S_ISVTX)
+        if facts.st_uid not in (0, os.geteuid()) or not alone or not stat.S_ISDIR(facts.st_mode):
+            _look_closer(folder)
+            return
+        if left:
+            here = os.path.join(here, steps[-left])
+
+
+def _look_closer(folder: str) -> None:
+    """The same step by step and through links, for a way that is not as it mostly is."""
+    from . import guarded
+
     try:
-        facts = os.stat(folder)
-    except OSError:  # whoever uses it next says what is wrong with it
+        os.close(guarded.open_folder(folder))
+    except NexcageError as error:
+        raise NexcageError("E_STATE", f"{folder} can be changed by others: {error.message}", value=error.value, remedy=error.remedy) from None
+    except OSError:
         return
-    if facts.st_uid not in (0, os.getuid()) or facts.st_mode & 0o022:
-        raise NexcageError(
-            "E_STATE",
-            f"{folder} can be changed by others",
-            value=folder,
-            remedy=f"look at what lies in it, then: chown {os.getuid()} {folder}; chmod 0700 {folder}",
-        )
 
 
 def atomic_write(path: str, data: bytes, mode: int = 0o600, sync: bool = True) -> None:

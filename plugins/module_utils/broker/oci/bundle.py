@@ -66,7 +66,11 @@ def source(spec: ContainerSpec, image: t.Mapping[str, t.Any] | None) -> Source:
 
 
 def _trusted(path: str) -> None:
-    """A bundle may name any host path, so only the caller itself may have written it."""
+    """A bundle may name any host path, so only the caller itself may have written it, or can put another one there."""
+    try:
+        store.refuse_others(os.path.dirname(path))
+    except NexcageError as error:
+        raise NexcageError("E_INVALID", error.message, option="bundle", value=path, remedy=error.remedy) from None
     for name in (path, path + "/config.json"):
         try:
             facts = os.lstat(name)

@@ -151,6 +151,17 @@ def test_a_bundle_keeps_what_the_task_does_not_say(own: pathlib.Path) -> None:
     assert config["process"]["rlimits"] and "seccomp" in config["linux"] and {"X=1", "Y=2"} <= set(config["process"]["env"])
 
 
+@pytest.mark.requires("root")
+def test_a_bundle_that_others_could_exchange(own: pathlib.Path) -> None:
+    render(None, bundle=str(own))
+    os.chown(own.parent, 4711, 0)
+    with pytest.raises(NexcageError) as caught:
+        render(None, bundle=str(own))
+    assert (caught.value.code, caught.value.option) == ("E_INVALID", "bundle") and str(own.parent) in str(caught.value.remedy)
+    os.chown(own.parent, 0, 0)
+    render(None, bundle=str(own))
+
+
 def test_a_bundle_cannot_ask_for_what_the_caller_lacks(own: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(privileges, "bounding", lambda: ["KILL"])
     with pytest.raises(NexcageError) as caught:
