@@ -94,12 +94,16 @@ def _parsed(path: str) -> dict[str, t.Any] | None:
     if len(data) > LARGEST:
         raise _damaged(path, f"it has {len(data)} bytes, and {LARGEST} are allowed")
     try:
-        content = json.loads(data, object_pairs_hook=_unique)
+        content = json.loads(data, object_pairs_hook=_unique, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise _damaged(path, f"it is no JSON: {error}") from error
     if not isinstance(content, dict):
         raise _damaged(path, "it is no mapping")
     return content
+
+
+def _refuse(name: str) -> t.NoReturn:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def _unique(pairs: list[tuple[str, t.Any]]) -> dict[str, t.Any]:
