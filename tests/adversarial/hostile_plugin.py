@@ -182,6 +182,12 @@ def deep_json(_params: Params) -> str:
     return "sent a deep frame"
 
 
+def frames(params: Params) -> str:
+    """Send bytes in the place of what the bootstrap would send."""
+    os.write(PIPE[0], params["data"].encode("latin-1"))
+    return "sent them"
+
+
 def large_result(_params: Params) -> str:
     return "x" * (5 << 20)
 
@@ -271,6 +277,7 @@ PROBES: dict[Any, Callable[[Params], Any]] = {
     51: lambda params: os.listdir("/sys"),
     52: lambda params: os.listdir("/dev"),
     53: ignore_signals_and_spin,
+    "frames": frames,
     "loopback": lambda params: connect(2, b"\2\0" + params["port"].to_bytes(2, "big") + b"\x7f\0\0\1" + bytes(8)),
     "abstract": lambda params: connect(1, b"\1\0\0" + params["abstract"].encode()),
     "module": find_the_module,
