@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -43,7 +44,9 @@ class Place(t.NamedTuple):
 @pytest.fixture(scope="module")
 def served(host: Host, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Place]:
     folder = tmp_path_factory.mktemp("cloud")
-    with clouds.serving(folder) as (cloud, settings), examples.installed(host, NAME, folder, config=settings) as granted:
+    with contextlib.ExitStack() as stack:
+        cloud, settings = stack.enter_context(clouds.serving(folder))
+        granted = stack.enter_context(examples.installed(host, NAME, folder, config=settings))
         assert "network_client" in granted and "host_command" not in granted
         yield Place(cloud, settings, host, granted)
         cloud.faults.clear()
