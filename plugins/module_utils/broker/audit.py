@@ -4,6 +4,9 @@
 
 Reads are only counted; the counts stand in the one line that closes a run. No line carries the value
 of an argument, only names and a digest.
+
+The file may be renamed at any time, as logrotate does: the next line goes into a new one. A line that is being written
+at that very moment goes into the renamed one, which must not be compressed at once.
 """
 
 from __future__ import annotations
@@ -151,6 +154,9 @@ class Audit:
             line = _encode({**{key: record[key] for key in kept if key in record}, "shortened": True})
         data = line.encode("ascii") + b"\n"
         try:
+            if self._file >= 0 and not self._there():
+                os.close(self._file)  # rotated since the last line: this one belongs into the new file
+                self._file = -1
             if self._file < 0:
                 self._file, torn = _open(self.path)
                 data = b"\n" + data if torn else data
@@ -164,6 +170,13 @@ class Audit:
         if not quiet:
             self._fall_back(data, reason)
         return reason
+
+    def _there(self) -> bool:
+        """Whether the open file is still the one of that name."""
+        try:
+            return os.path.samestat(os.fstat(self._file), os.lstat(t.cast(str, self.path)))
+        except FileNotFoundError:
+            return False
 
     def _fall_back(self, data: bytes, reason: str) -> None:
         warning = f"the audit log {self.path} cannot be written: {reason}"
