@@ -48,6 +48,8 @@ def test_one_setting_is_enough(host: Host, mine: pathlib.Path) -> None:
     assert f" {mine} " in supervisor
     assert modules.works("nexcage_container", **task)["changed"] is False
     assert modules.works("nexcage_container_exec", name="m1", argv=["/bin/true"])["rc"] == 0
+    for path, changed in (("/bin/busybox", False), ("/not/there", True)):  # its files are the kernel's to show
+        assert modules.works("nexcage_container_exec", name="m1", argv=["/bin/true"], creates=path)["changed"] is changed
     assert modules.works("nexcage_container", **{**task, "memory": "48m"}).actions == ["update"]
     for state in ("paused", "started", "restarted"):
         assert modules.works("nexcage_container", name="m1", state=state)["changed"]
