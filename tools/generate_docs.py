@@ -16,7 +16,8 @@ import yaml
 from ansible_collections.nexcage.backends.plugins.doc_fragments.container import ModuleDocFragment
 from ansible_collections.nexcage.backends.plugins.module_utils.backends import crun, runc
 from ansible_collections.nexcage.backends.plugins.module_utils.model import capability_table, options, schema
-from ansible_collections.nexcage.backends.tools import configuration_page, errors_page, hooks_page
+from ansible_collections.nexcage.backends.tests.support import cases
+from ansible_collections.nexcage.backends.tools import cases_page, configuration_page, errors_page, hooks_page
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NOTE = "<!--\nCopyright (c) 2026 NexCage contributors\nSPDX-License-Identifier: GPL-3.0-or-later\nWritten by tools/generate_docs.py.\n-->\n"
@@ -92,6 +93,7 @@ def pages() -> dict[str, str]:
     return {
         "docs/option-support.md": option_support(),
         "docs/capabilities.md": capability_table.page(),
+        "docs/adversarial.md": NOTE + cases_page.page(yaml.safe_load((ROOT / "docs/data/cases.yml").read_text()), cases.collected(), table),
         "docs/configuration.md": NOTE + configuration_page.page(table, code),
         "docs/errors.md": NOTE + errors_page.page(yaml.safe_load((ROOT / "docs/data/errors.yml").read_text()), table),
         "docs/hooks.md": NOTE + hooks_page.page(table, code),

@@ -107,3 +107,11 @@ def control(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Worker]:
     worker = start_control(monkeypatch)
     yield worker
     worker.close()
+
+
+@pytest.fixture(params=[*TIERS, "control"])
+def anywhere(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Worker]:
+    """The same, and one with the lock-down off."""
+    worker = start_control(monkeypatch) if request.param == "control" else start_locked(request.param)
+    yield worker
+    worker.close()

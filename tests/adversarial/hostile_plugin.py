@@ -278,6 +278,7 @@ PROBES: dict[Any, Callable[[Params], Any]] = {
     52: lambda params: os.listdir("/dev"),
     53: ignore_signals_and_spin,
     "frames": frames,
+    "aloud": lambda params: print("printed aloud", flush=True) or "unharmed",
     "loopback": lambda params: connect(2, b"\2\0" + params["port"].to_bytes(2, "big") + b"\x7f\0\0\1" + bytes(8)),
     "abstract": lambda params: connect(1, b"\1\0\0" + params["abstract"].encode()),
     "module": find_the_module,

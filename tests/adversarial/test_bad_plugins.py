@@ -107,7 +107,6 @@ LIES = {
 }
 
 
-@pytest.mark.case(69)
 @pytest.mark.parametrize("name", LIES)
 def test_case_69_a_listing_with_facts_for_ansible_or_other_lies(site: Site, name: str) -> None:
     before = kept(site)
@@ -124,7 +123,7 @@ HEALTH = """
 """
 
 
-@pytest.mark.case(69, 71)
+@pytest.mark.case(71)
 def test_case_69_a_health_with_facts_for_ansible(site: Site) -> None:
     facts = {"ansible_facts": {"x": 1}, "_ansible_no_log": True, "changed": True, "failed": True}
 

@@ -41,21 +41,18 @@ def site(request: pytest.FixtureRequest, tmp_path: pathlib.Path, monkeypatch: py
     return Site(tmp_path, monkeypatch, request.param, keys[0])
 
 
-@pytest.mark.case(78)
 def test_case_78_a_file_that_the_sums_do_not_name(site: Site) -> None:
     files = site.files()
     site.refused("E_INTEGRITY", "json.py", src=site.packed([*files.items(), ("json.py", b"import os\n")]))
     site.installed(src=site.packed([*files.items()]))
 
 
-@pytest.mark.case(79)
 def test_case_79_a_file_that_is_missing(site: Site) -> None:
     files = site.files()
     site.refused("E_INTEGRITY", "plugin.py", src=site.packed([("plugin.json", files["plugin.json"])]))
     site.installed()
 
 
-@pytest.mark.case(80)
 def test_case_80_one_flipped_bit(site: Site) -> None:
     files = site.files()
     wrong = files["plugin.py"].replace(b"healthy", b"heilthy")
@@ -63,7 +60,6 @@ def test_case_80_one_flipped_bit(site: Site) -> None:
     site.installed()
 
 
-@pytest.mark.case(81)
 def test_case_81_signed_by_a_foreign_principal(site: Site, keys: tuple[signing.Key, signing.Key]) -> None:
     error = site.refused("E_TRUST", "nobody has", src=site.package(key=keys[1]))
     assert error["value"] == str(site.made / f"{NAME}-1.0.0.nexcage-plugin")
@@ -72,13 +68,11 @@ def test_case_81_signed_by_a_foreign_principal(site: Site, keys: tuple[signing.K
     site.installed()
 
 
-@pytest.mark.case(82)
 def test_case_82_the_right_key_in_the_wrong_namespace(site: Site) -> None:
     site.refused("E_SIGNATURE", "'git'", src=site.package(namespace="git"))
     site.installed()
 
 
-@pytest.mark.case(83)
 def test_case_83_an_expired_key(site: Site, keys: tuple[signing.Key, signing.Key]) -> None:
     past, future = (time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time() + offset)) for offset in (-60, 3600))
     site.trust.trust(keys[0].line(signing.ACME, signing.PLUGIN, f'valid-before="{past}"'))
@@ -87,7 +81,6 @@ def test_case_83_an_expired_key(site: Site, keys: tuple[signing.Key, signing.Key
     site.installed()
 
 
-@pytest.mark.case(84)
 def test_case_84_a_revoked_key(site: Site, keys: tuple[signing.Key, signing.Key]) -> None:
     site.trust.write("revoked_keys", keys[0].public + "\n")
     site.refused("E_TRUST", "revoked", src=site.package())
@@ -95,7 +88,6 @@ def test_case_84_a_revoked_key(site: Site, keys: tuple[signing.Key, signing.Key]
     site.installed()
 
 
-@pytest.mark.case(85)
 def test_case_85_tars_that_are_traps(site: Site) -> None:
     right = [*site.files().items()]
     for kind in ("parent", "absolute", "symlink", "hardlink", "character device", "fifo", "sparse"):
@@ -111,7 +103,6 @@ def test_case_85_tars_that_are_traps(site: Site) -> None:
     site.installed(src=site.packed(right))
 
 
-@pytest.mark.case(86)
 def test_case_86_another_name_or_version_than_the_file_says(site: Site) -> None:
     data = pathlib.Path(site.package()).read_bytes()
     site.refused("E_INTEGRITY", "1.0.0", src=site.write(data, "2.0.0"))
@@ -121,7 +112,6 @@ def test_case_86_another_name_or_version_than_the_file_says(site: Site) -> None:
     site.installed()
 
 
-@pytest.mark.case(87)
 def test_case_87_a_downgrade(site: Site) -> None:
     site.installed("1.2.0")
     site.refused("E_TRUST", "1.0.0 is older", src=site.package("1.0.0"))
@@ -129,7 +119,6 @@ def test_case_87_a_downgrade(site: Site) -> None:
     site.installed("1.0.0", allow_downgrade=True)
 
 
-@pytest.mark.case(88)
 def test_case_88_an_update_that_widens_its_scope(site: Site) -> None:
     site.installed(src=site.package(capabilities=OPEN), grant=OPEN)
     wider = site.package("1.1.0", capabilities=[*OPEN, "container_stop"])
@@ -138,7 +127,6 @@ def test_case_88_an_update_that_widens_its_scope(site: Site) -> None:
     site.installed("1.1.0", src=wider, grant=[*OPEN, "container_stop"])
 
 
-@pytest.mark.case(89)
 def test_case_89_any_number_of_grants_in_any_order(site: Site) -> None:
     source = site.package(capabilities=OPEN, operations=["list", "health"])
     for number in range(len(OPEN) + 1):
@@ -155,7 +143,6 @@ def test_case_89_any_number_of_grants_in_any_order(site: Site) -> None:
     site.refused("E_GRANT", "container_stop", src=source, grant=[*OPEN, "container_stop"])
 
 
-@pytest.mark.case(90)
 def test_case_90_a_reserved_name(site: Site) -> None:
     site.trust.publishers({"*": [signing.ACME]})
     for name, code in (("crun-backend", "E_UNSUPPORTED"), ("proxmox-lxc-backend", "E_TRUST"), ("nexcage.metrics", "E_TRUST"), ("Runc_Backend", "E_TRUST")):
@@ -163,7 +150,6 @@ def test_case_90_a_reserved_name(site: Site) -> None:
     site.installed(name="crane-backend")
 
 
-@pytest.mark.case(91)
 def test_case_91_a_cycle_a_gap_and_a_wrong_range(site: Site) -> None:
     first, second = NAME, "acme-other-backend"
     site.refused("E_DEPENDENCY", f"{second}, which is not installed", src=site.package(dependencies=[second]))
@@ -174,7 +160,6 @@ def test_case_91_a_cycle_a_gap_and_a_wrong_range(site: Site) -> None:
     assert error["option"] == "name"
 
 
-@pytest.mark.case(92)
 def test_case_92_a_folder_that_others_can_write_to(site: Site) -> None:
     site.installed()
     for place in (site.plugins, site.plugins.parent, next(site.plugins.iterdir())):
@@ -188,7 +173,6 @@ def test_case_92_a_folder_that_others_can_write_to(site: Site) -> None:
     site.installed("1.1.0")
 
 
-@pytest.mark.case(93)
 def test_case_93_a_package_that_is_exchanged_while_it_is_read(site: Site) -> None:
     source, evil = pathlib.Path(site.package()), site.made / "evil"
     right = source.read_bytes()
@@ -215,7 +199,6 @@ def test_case_93_a_package_that_is_exchanged_while_it_is_read(site: Site) -> Non
     site.told()
 
 
-@pytest.mark.case(94)
 def test_case_94_an_index_that_is_old_expired_or_unsigned(site: Site) -> None:
     (site.folder / "mirror").mkdir()
     (site.folder / "publisher").mkdir()
@@ -248,7 +231,6 @@ def test_case_94_an_index_that_is_old_expired_or_unsigned(site: Site) -> None:
     assert site.ask(index=published.url)["changed"] and site.told()["version"] == "1.2.0"
 
 
-@pytest.mark.case(95)
 def test_case_95_installs_at_the_same_time(site: Site) -> None:
     """Six at once, of three versions of one plugin and of three others: each wins or says who was first; none is half there."""
     versions, others = ("1.0.0", "1.1.0", "1.2.0"), [f"acme-n{number}-backend" for number in range(3)]
@@ -302,7 +284,6 @@ def kill_at(number: int) -> None:
         setattr(os, name, wrapped(getattr(os, name)))
 
 
-@pytest.mark.case(96)
 def test_case_96_killed_at_every_step_of_an_update(site: Site) -> None:
     """A real SIGKILL of the module: the old version works or the new one does, and the next run goes on from there.
 

@@ -177,7 +177,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES, ids=[f"case_{number}_{what.replace(' ', '_')}" for number, what in CASES.items()])
+@pytest.mark.parametrize(
+    "case", [pytest.param(number, id=f"case_{number}_{what.replace(' ', '_')}", marks=pytest.mark.case(number)) for number, what in CASES.items()]
+)
 def test_what_the_plugin_invents_never_reaches_the_runtime(case: int, attack: Attack) -> None:
     invented, look, usual, operator = _rows(case)
     for call in (*CHANGING, "oci.check"):

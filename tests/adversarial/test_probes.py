@@ -83,7 +83,16 @@ STOPPED_BY_MODULE = {
 }
 # In the control run these need a root whose rights the lock-down would have taken away.
 ROOT_ONLY = {1, 3, 19, 21, 22, 23, 24, 30}
-IN_CONTROL = [number for number in PROBES if os.geteuid() == 0 or number not in ROOT_ONLY]
+
+
+def numbered(table: t.Mapping[t.Any, t.Any], **more: t.Any) -> list[t.Any]:
+    """Each probe by its number, for a test that is of all of them."""
+    rows = []
+    for number, row in table.items():
+        needs = [pytest.mark.requires("root")] if more and number in ROOT_ONLY else []
+        what = row if isinstance(row, str) else row[0]
+        rows.append(pytest.param(number, id=f"{number}: {what}", marks=[pytest.mark.case(number, **more), *needs]))
+    return rows
 
 
 @pytest.fixture
@@ -129,7 +138,7 @@ def ended(pid: int) -> bool:
         return True
 
 
-@pytest.mark.parametrize("number", PROBES, ids=[f"{number}: {what}" for number, what in PROBES.items()])
+@pytest.mark.parametrize("number", numbered(PROBES))
 def test_the_lockdown_contains(number: int, params: dict[str, t.Any], locked: Worker) -> None:
     try:
         value = locked.request("exec", {**params, "probe": number}, refuse)
@@ -141,7 +150,7 @@ def test_the_lockdown_contains(number: int, params: dict[str, t.Any], locked: Wo
         assert not value
 
 
-@pytest.mark.parametrize("number", IN_CONTROL, ids=[f"{number}: {PROBES[number]}" for number in IN_CONTROL])
+@pytest.mark.parametrize("number", numbered(PROBES, control=True))
 def test_without_the_lockdown_it_gets_through(number: int, params: dict[str, t.Any], control: Worker) -> None:
     assert control.request("exec", {**params, "probe": number}, refuse)
 
@@ -151,15 +160,12 @@ def test_every_probe_is_here() -> None:
     assert PROBES.keys() | STOPPED_BY_MODULE.keys() | elsewhere == set(range(1, 54))
 
 
-STOPPED = pytest.mark.parametrize("number", STOPPED_BY_MODULE, ids=[f"{number}: {row[0]}" for number, row in STOPPED_BY_MODULE.items()])
-
-
-@STOPPED
+@pytest.mark.parametrize("number", numbered(STOPPED_BY_MODULE))
 def test_the_module_stops(number: int, params: dict[str, t.Any], locked: Worker) -> None:
     stopped(number, params, locked)
 
 
-@STOPPED
+@pytest.mark.parametrize("number", numbered(STOPPED_BY_MODULE, control=True))
 def test_the_module_stops_without_the_lockdown(number: int, params: dict[str, t.Any], control: Worker) -> None:
     stopped(number, params, control)
 
@@ -181,14 +187,23 @@ def test_39_a_print_harms_nobody(params: dict[str, t.Any], locked: Worker) -> No
     assert "printed while it was imported" in locked.stderr
 
 
-def test_44_a_flood_on_stderr_is_drained_and_cut(params: dict[str, t.Any], locked: Worker) -> None:
-    assert locked.request("exec", {**params, "probe": 44}, refuse) == "flooded"
-    locked.close()
-    assert 60_000 < len(locked.stderr) < 100_000
-    assert "\x1b" not in locked.stderr
+def test_39_without_the_lockdown_a_print_breaks_the_protocol(params: dict[str, t.Any], anywhere: Worker) -> None:
+    if anywhere.sandbox.tier != "process":
+        assert anywhere.request("exec", {**params, "probe": "aloud"}, refuse) == "unharmed"
+        return
+    with pytest.raises(NexcageError) as caught:
+        anywhere.request("exec", {**params, "probe": "aloud"}, refuse)
+    assert caught.value.code == "E_PROTOCOL"
 
 
-def test_49_a_patched_bootstrap_decides_nothing(params: dict[str, t.Any], locked: Worker) -> None:
+def test_44_a_flood_on_stderr_is_drained_and_cut(params: dict[str, t.Any], anywhere: Worker) -> None:
+    assert anywhere.request("exec", {**params, "probe": 44}, refuse) == "flooded"
+    anywhere.close()
+    assert 60_000 < len(anywhere.stderr) < 100_000
+    assert "\x1b" not in anywhere.stderr
+
+
+def test_49_a_patched_bootstrap_decides_nothing(params: dict[str, t.Any], anywhere: Worker) -> None:
     calls = []
 
     def count(call: str, _params: dict[str, t.Any]) -> t.Any:
@@ -196,23 +211,23 @@ def test_49_a_patched_bootstrap_decides_nothing(params: dict[str, t.Any], locked
         return refuse(call, {})
 
     with pytest.raises(NexcageError) as caught:
-        locked.request("exec", {**params, "probe": 49, "call": "command.run"}, count)
+        anywhere.request("exec", {**params, "probe": 49, "call": "command.run"}, count)
     assert (caught.value.code, calls) == ("E_PLUGIN", ["command.run"])  # its own words, but nothing was done
-    sandbox = locked.sandbox
+    sandbox = anywhere.sandbox
     with pytest.raises(NexcageError) as caught:
-        locked.request("exec", {**params, "probe": 49, "lie": True}, count)
+        anywhere.request("exec", {**params, "probe": 49, "lie": True}, count)
     assert caught.value.code == "E_PROTOCOL"
-    assert locked.sandbox is sandbox
+    assert anywhere.sandbox is sandbox
 
 
-def test_50_a_call_that_is_not_declared_is_refused_with_the_hosts_own_error(params: dict[str, t.Any], locked: Worker) -> None:
+def test_50_a_call_that_is_not_declared_is_refused_with_the_hosts_own_error(params: dict[str, t.Any], anywhere: Worker) -> None:
     refusal = NexcageError("E_CAPABILITY", "not declared", option="grant", value="host_command", remedy="grant it")
 
     def handler(call: str, _params: dict[str, t.Any]) -> t.Any:
         raise refusal
 
     with pytest.raises(NexcageError) as caught:
-        locked.request("exec", {**params, "probe": 50, "call": "command.run"}, handler)
+        anywhere.request("exec", {**params, "probe": 50, "call": "command.run"}, handler)
     assert caught.value is refusal
 
 
@@ -340,6 +355,7 @@ print(json.dumps(found))
 OF_A_CONTAINER = "chown,dac_override,fowner,fsetid,kill,net_bind_service,setfcap,setgid,setpcap,setuid,sys_chroot"
 
 
+@pytest.mark.case(*PROBES, *STOPPED_BY_MODULE, tier="standard")
 @pytest.mark.requires("root", "setpriv")
 @pytest.mark.parametrize("where", [pytest.param("in an unprivileged container", marks=pytest.mark.requires("bwrap")), "without bubblewrap"])
 def test_where_namespaces_cannot_be_had_the_filter_holds_alone(where: str, params: dict[str, t.Any]) -> None:
@@ -359,7 +375,7 @@ def test_where_namespaces_cannot_be_had_the_filter_holds_alone(where: str, param
 
 
 @pytest.mark.parametrize("tier", TIERS)
-@pytest.mark.parametrize("number", [31, 32])
+@pytest.mark.parametrize("number", numbered({31: PROBES[31], 32: PROBES[32]}))
 def test_descriptors_that_slip_through_are_closed(number: int, tier: str, params: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Should the start ever inherit one, the worker itself still closes it."""
     popen = subprocess.Popen

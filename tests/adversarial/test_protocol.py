@@ -47,7 +47,6 @@ def attack(*answers: t.Any, requests: int = 1, **limits: int) -> tuple[NexcageEr
     return caught.value, effects
 
 
-@pytest.mark.case(72, 73)
 @pytest.mark.parametrize(
     "answer",
     [
@@ -91,19 +90,16 @@ def test_72_73_frames_that_are_none(answer: list[t.Any]) -> None:
     assert effects == []
 
 
-@pytest.mark.case(72)
 def test_72_two_results() -> None:
     error, _effects = attack([RESULT, RESULT], {**RESULT, "id": 2}, requests=2)
     assert error.code == "E_PROTOCOL"
 
 
-@pytest.mark.case(72)
 def test_72_a_call_after_the_result() -> None:
     error, effects = attack(channel.encode(RESULT, 9999) + channel.encode({**CALL, "id": 2}, 9999), RESULT, requests=2)
     assert (error.code, effects) == ("E_PROTOCOL", [])
 
 
-@pytest.mark.case(74)
 @pytest.mark.parametrize("real", [False, True])
 def test_74_too_many_calls(real: bool) -> None:
     most = 1000 if real else 3
@@ -118,19 +114,16 @@ def test_too_many_log_lines() -> None:
     assert error.code == "E_LIMIT"
 
 
-@pytest.mark.case(75)
 def test_75_a_second_call_while_one_is_outstanding() -> None:
     error, effects = attack([channel.encode(CALL, 9999) + channel.encode({**CALL, "n": 2}, 9999)])
     assert (error.code, effects) == ("E_PROTOCOL", [])
 
 
-@pytest.mark.case(75)
 def test_75_a_result_while_a_call_is_outstanding() -> None:
     error, effects = attack([channel.encode(CALL, 9999) + channel.encode(RESULT, 9999)])
     assert (error.code, effects) == ("E_PROTOCOL", [])
 
 
-@pytest.mark.case(75)
 def test_75_a_frame_that_arrives_during_the_call() -> None:
     script = ScriptedWorker(READY, LOADED, CALL)
     worker = Worker(process=t.cast(Process, script))
