@@ -11,6 +11,7 @@ import typing as t
 
 import pytest
 import yaml
+from ansible_collections.nexcage.backends.plugins.module_utils.broker.oci import runtime
 from ansible_collections.nexcage.backends.tests.support import modules
 from ansible_collections.nexcage.backends.tests.support.containers import command_lines
 from ansible_collections.nexcage.backends.tests.support.host import FOREVER, Host
@@ -59,6 +60,31 @@ def test_one_setting_is_enough(host: Host, mine: pathlib.Path) -> None:
     modules.works("nexcage_plugin", name="crun-backend", config={})
     assert modules.works("nexcage_container", name="m1", state="stopped")["container"]["exit_code"] == 15
     modules.works("nexcage_container", name="m1", state="absent")
+
+
+def test_both_at_once_with_a_backend_of_its_own(
+    host: Host, repository: pathlib.Path, mine: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the playbook new_plugin makes, for a program in one of the system's folders."""
+    modules.works("nexcage_plugin", name="crun-backend", config={})
+    monkeypatch.setattr(runtime, "FOLDERS", (str(mine.parent), *runtime.FOLDERS))
+    folder = tmp_path / "mycrun"
+    folder.mkdir()
+    for file in (repository / "docs/examples/acme-backend").iterdir():
+        (folder / file.name).write_text(file.read_text().replace("acme-backend", "mycrun-backend").replace('"crun', '"mycrun'))
+    made = modules.works("nexcage_plugin_package", src=str(folder), dest=str(tmp_path))["package"]
+    grant = [f"container_{operation}" for operation in ("create", "start", "stop", "delete", "list", "info", "exec")]
+    modules.works("nexcage_plugin", name="mycrun-backend", src=made["path"], digest=made["digest"], grant=grant)
+    try:
+        for backend in ("crun", "mycrun"):
+            task = {"name": f"of-{backend}", "backend": backend, "image": host.image, "command": FOREVER}
+            assert modules.works("nexcage_container", **task)["container"]["backend"] == backend
+        lines = [line for _pid, line in command_lines() if "conmon" in line and str(host.root) in line]
+        assert len(lines) == 2 and sum(f" {mine} " in line for line in lines) == 1
+        assert len(modules.works("nexcage_container_info", status=["running"])["containers"]) == 2
+    finally:
+        host.clear()
+        modules.works("nexcage_plugin", name="mycrun-backend", state="absent")
 
 
 def test_one_that_is_gone_hinders_no_removal(host: Host, mine: pathlib.Path) -> None:
