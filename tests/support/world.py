@@ -223,7 +223,7 @@ class InProcessWorker:
         try:
             value = json.loads(json.dumps(sdk_backend.perform(self.extension, host, operation, params)))
             self.shown.clear()
-            self.shown.update(value if operation == "exec" else {})
+            self.shown.update(value if operation == "exec" and isinstance(value, dict) else {})
             return value
         except sdk_errors.HostError:
             raise refusals[-1] from None

@@ -79,7 +79,8 @@ def read(layout: Layout, backend: str, name: str) -> foreign.Record | None:
 
 def _write(layout: Layout, record: foreign.Record) -> None:
     path = place(layout, record.backend, record.name)
-    store.ensure_folder(os.path.dirname(path))
+    for folder in (layout.state + FOLDER, os.path.dirname(path)):  # each for the owner alone
+        store.ensure_folder(folder)
     store.checkpoint(f"foreign:{record.phase}")
     store.write_json(path, record.as_json(key.host_key(layout, make=True)))
     store.checkpoint(f"foreign:{record.phase}:written")

@@ -15,7 +15,7 @@ import typing as t
 
 from .container import NAME_PATTERN, ContainerSpec, canonical_json
 from .errors import NexcageError
-from .options import BY_NAME
+from .options import BY_NAME, show
 
 SCHEMA_VERSION = 1
 MADE, CREATING, UPDATING = "made", "creating", "updating"
@@ -165,10 +165,14 @@ def _observed(value: t.Any, where: str) -> dict[str, t.Any]:
     """Canonical values by option, as the backend sees them now."""
     if not isinstance(value, dict):
         raise _broken(where, "observed", "not an object")
-    for name in value:
+    for name, entry in value.items():
         option = BY_NAME.get(name)
         if option is None or option.parse is None or option.sensitive:
             raise _broken(where, "observed", f"{ascii(name)[:64]} is no option that can be observed")
+        try:
+            show(option, entry)
+        except (TypeError, ValueError):
+            raise _broken(where, f"observed.{name}", "not a canonical value of that option") from None
     return {name: entry for name, entry in value.items() if entry is not None}
 
 
@@ -234,7 +238,7 @@ def _unsure(record: Record) -> dict[str, t.Any]:
 
 def _described(record: Record, spec: ContainerSpec, entry: Values, problems: list[str]) -> dict[str, t.Any]:
     values, observed = spec.values, entry.get("observed") or {}
-    known = {name: value for name, value in observed.items() if value is not None}
+    known = {**values, **{name: value for name, value in observed.items() if value is not None}}
     return {
         "id": entry.get("id") or record.name,
         "name": record.name,
@@ -252,7 +256,7 @@ def _described(record: Record, spec: ContainerSpec, entry: Values, problems: lis
         "ports": [],
         "spec": values,
         "observed": observed,
-        "resources": {name: {**values, **known}[name] for name in {**values, **known} if BY_NAME[name].path.startswith("resources.")},
+        "resources": {name: value for name, value in known.items() if name in BY_NAME and BY_NAME[name].path.startswith("resources.")},
         "problems": problems,
         "backend_details": {**(entry.get("details") or {}), "log": (entry.get("details") or {}).get("log")},
     }
