@@ -99,6 +99,7 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
     found = observe.one(session, holder, task.name)
     host_key = b"" if task.state == "absent" else key.host_key(session.layout, make=not session.check_mode)  # a damaged one hinders no removal
     if found is not None and task.state != "absent":
+        observe.refuse_misshapen(found)
         found["damage"] = observe.damage(found, host_key)
     recorded = ContainerSpec((found or {}).get("spec") or {})
     desired = task.spec.masked(host_key)
@@ -195,7 +196,8 @@ def _announce(session: Session, task: Task, steps: Plan, plugin: registry.Plugin
     listening = _hooks(session, steps)
     if listening is not None:
         order = session.orders.get(task.name)
-        spec = ContainerSpec((found or {}).get("spec") or {}) if order is None else order.spec
+        recorded = (found or {}).get("spec") or {}
+        spec = ContainerSpec({} if options.misshapen(recorded) else recorded) if order is None else order.spec
         listening.concern(task.name, plugin.name, steps, "absent" if found is None else found["status"], spec)
 
 

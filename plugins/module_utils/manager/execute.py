@@ -40,6 +40,7 @@ def execute(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.
         raise NexcageError("E_NOT_FOUND", "there is no such container", option="name", value=name)
     if found["status"] != "running":
         raise NexcageError("E_INVALID", f"the container is {found['status']}", option="name", value=name, remedy="start it with nexcage_container first")
+    observe.refuse_misshapen(found)
     reason = _needless(session, plugin, name, parameters)
     if not reason:
         session.permit(plugin, "exec", {"name": name})

@@ -79,6 +79,23 @@ def one(session: Session, plugin: registry.Plugin, name: str) -> dict[str, t.Any
     return t.cast("dict[str, t.Any]", found[0]) if found else None
 
 
+def refuse_misshapen(found: t.Mapping[str, t.Any]) -> None:
+    """Refuse a record that somebody has written into: what it says of the container cannot be understood.
+
+    Raises:
+        NexcageError: ``E_STATE`` naming the file.
+    """
+    problem = options.misshapen(found.get("spec") or {})
+    if problem:
+        remedy = "bring the file back from a backup; or remove the container with state: absent, which needs nothing of that, and make it again"
+        raise NexcageError("E_STATE", f"the record of {found['name']} was changed behind our back: {problem}", value=_file(found), remedy=remedy)
+
+
+def _file(found: t.Mapping[str, t.Any]) -> str:
+    """The file of the record."""
+    return str(found.get("record") or f"{found['backend_details'].get('bundle')}/record.json")
+
+
 def damage(found: t.Mapping[str, t.Any], key: bytes) -> str:
     """What somebody else has done to the files that say what the container is; empty where nothing.
 
@@ -131,7 +148,16 @@ def everything(session: Session, backend: str | None = None) -> list[dict[str, t
         from . import foreign
 
         found.update((name, item) for name, item in foreign.everything(session, backend).items() if name not in found)
-    return [found[name] for name in sorted(found)]
+    return [_known(session, found[name]) for name in sorted(found)]
+
+
+def _known(session: Session, found: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The same, with a warning where its record cannot be understood."""
+    try:
+        refuse_misshapen(found)
+    except NexcageError as error:
+        session.warnings.append(f"{error.message} ({error.value})")
+    return found
 
 
 def _holder(places: records.Places, name: str) -> str | None:
@@ -146,7 +172,8 @@ def record(found: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     result = {key: found.get(key) for key in RECORD_KEYS}
     result["pid"] = found.get("pid") or None
     result["backend"] = registry.short_name(str(found["backend"]))
-    result["spec"] = options.public(ContainerSpec(found.get("spec") or {}))
+    spec = found.get("spec") or {}
+    result["spec"] = {} if options.misshapen(spec) else options.public(ContainerSpec(spec))
     return result
 
 

@@ -269,6 +269,58 @@ def public(spec: ContainerSpec) -> dict[str, t.Any]:
     return {name: show(BY_NAME[name], value) if BY_NAME[name].sensitive else value for name, value in spec.values.items()}
 
 
+def misshapen(spec: t.Mapping[str, t.Any]) -> str:
+    """What is wrong with the types in a recorded spec, which somebody else may have written; empty where nothing is."""
+    for name, value in spec.items():
+        option = BY_NAME.get(name)
+        if option is None or option.parse is None:
+            return f"spec.{name} is no option that is recorded"
+        if value is not None and not _shape(option)(value):
+            return f"spec.{name} has a value of a wrong type"
+    return ""
+
+
+def _shape(option: Option) -> t.Callable[[t.Any], bool]:
+    """What tells whether a canonical value of the option has the right type."""
+    if option.name in _SHAPES:
+        return _SHAPES[option.name]
+    if option.kind == "int" or option.parse in (values.memory, values.cpus, values.signal_number):
+        return _is_number
+    return {"dict": _are_words, "list": _are_texts, "raw": _are_texts, "bool": lambda value: isinstance(value, bool)}.get(option.kind, _is_text)
+
+
+def _is_text(value: t.Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: t.Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _are_texts(value: t.Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _are_words(value: t.Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_text, value.values()))
+
+
+def _are_limits(value: t.Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair)) for pair in value.values())
+
+
+def _are_mounts(value: t.Any) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, dict) and _is_mount(entry) for entry in value)
+
+
+def _is_mount(entry: t.Mapping[str, t.Any]) -> bool:
+    texts = all(_is_text(entry.get(key)) for key in ("type", "target")) and isinstance(entry.get("source"), (str, type(None)))
+    return texts and isinstance(entry.get("read_only"), bool) and _are_texts(entry.get("options"))
+
+
+_SHAPES: dict[str, t.Callable[[t.Any], bool]] = {"ulimits": _are_limits, "mounts": _are_mounts}
+
+
 def complete(desired: ContainerSpec, recorded: ContainerSpec, given: t.Mapping[str, t.Any] | None = None) -> ContainerSpec:
     """The spec to make a container again with: what the task says, and for the rest what was recorded.
 

@@ -198,7 +198,7 @@ def test_folders_that_others_can_change(world: worlds.World) -> None:
     for check in (True, False):
         with pytest.raises(NexcageError) as caught:
             task(world, check=check, state="absent")
-        assert caught.value.code == "E_STATE" and f"chmod 0700 {world.layout.state}" in caught.value.remedy
+        assert caught.value.code == "E_STATE" and f"chmod go-w {world.layout.state}" in caught.value.remedy
     os.chmod(world.layout.state, 0o700)
     assert task(world, state="absent")["changed"]
 

@@ -98,7 +98,8 @@ def read(places: Places, name: str, identifier: str) -> Container | None:
     folder = f"{places.containers}/{name}/{identifier}"
     try:
         record = store.read_json(folder + "/record.json")
-    except NexcageError:
+        store.encode_json(record)
+    except (NexcageError, ValueError):  # the second for half of a surrogate pair, which no answer can hold
         record = None
     if not isinstance(record, dict) or record.get("id") != identifier:
         return None
