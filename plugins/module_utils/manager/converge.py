@@ -58,7 +58,7 @@ def converge(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t
             return _converge(session, task)
         except NexcageError as error:
             task.as_written(error)
-            raise
+            raise error.about("name", task.name) from error.__cause__
 
 
 class Task:

@@ -83,10 +83,13 @@ def manage(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.A
     publishers.refuse_reserved(name)
     for folder in (layout.state, layout.runtime, layout.configuration):
         store.refuse_others(folder)
-    if session.check_mode:
-        return installed.steady(layout, name, lambda record: _manage(session, record or Record(name, None), parameters))
-    with install.lock(layout, session.timeout):
-        return _manage(session, records.read(layout, name) or Record(name, None), parameters)
+    try:
+        if session.check_mode:
+            return installed.steady(layout, name, lambda record: _manage(session, record or Record(name, None), parameters))
+        with install.lock(layout, session.timeout):
+            return _manage(session, records.read(layout, name) or Record(name, None), parameters)
+    except NexcageError as error:
+        raise error.about("name", name) from error.__cause__
 
 
 def _manage(session: Session, record: Record, parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
