@@ -192,3 +192,69 @@ def test_the_source_is_as_the_tests_expect() -> None:
     names = {*TRICKS, *LIES, "print", "noise"}
     text = provoking.SOURCE
     assert all(f'"{name.rpartition("-")[2]}"' in text for name in names) and releases.SOURCE
+
+
+STUB = """
+import json
+from ..sdk.backend import BackendExtension
+
+
+class Stub(BackendExtension):
+    name = "stub-backend"
+
+    def create(self, host, params):
+        host.state.put("mark", params["mark"])
+        return {"id": "1", "ansible_facts": {"x": 1}, "_ansible_no_log": True}
+
+    def list(self, host, params):
+        mark = host.state.get("mark")
+        right = {"name": "web", "status": "created", "mark": mark}
+        lie = json.loads(self.config.get("lie", "{}"))
+        return ([{**right, **lie}] if isinstance(lie, dict) else lie) if mark else []
+
+    def delete(self, host, params):
+        host.state.put("mark", None)
+
+
+def backend():
+    return Stub()
+"""
+FACTS = {"ansible_facts": {"x": 1}, "_ansible_no_log": True, "changed": True, "failed": True}
+
+
+@pytest.mark.case(69, 71)
+def test_case_69_a_backend_without_runtime_that_lies(site: Site) -> None:
+    """Unknown fields are passed over, what is said of a known one is checked; nothing of either gets to the top level."""
+    operations = ["create", "list", "delete"]
+    capabilities = [f"container_{operation}" for operation in operations]
+    document = packages.manifest("stub-backend", provides_backend=True, operations=operations, capabilities=capabilities, options=["image"])
+    document["configuration"] = {"lie": {"type": "string"}}
+    source = site.write(packing.pack({**packages.files(document), "plugin.py": STUB.encode()}), name="stub-backend")
+    assert site.ask(name="stub-backend", src=source, trust="unsigned", grant=capabilities)["changed"]
+
+    def told(lie: t.Any) -> modules.Result:
+        assert not site.ask(name="stub-backend", trust="unsigned", config={"lie": json.dumps(lie)}).get("failed")
+        result = modules.run("nexcage_container", name="web", backend="stub", image="docker://example.org/web:1", state="present")
+        assert set(result) <= KEYS and "ansible_facts" not in json.dumps({**result, "invocation": 0}), result
+        return result
+
+    assert told({})["changed"] and not told(FACTS)["changed"]
+    for lie, field in (
+        ({"status": "on fire"}, "status"),
+        ({"status": ["created"]}, "status"),
+        ({"pid": "7"}, "pid"),
+        ({"id": "red \x1b[31m"}, "id"),
+        ({"details": {"note": {}}}, "details"),
+        ({"details": {"note": "a\nb"}}, "details.note"),
+        ({"observed": {"secret_env": {"A": "b"}}}, "observed"),
+        ({"observed": ["memory"]}, "observed"),
+        ([{"status": "created"}], "name"),
+        ([7], "name"),
+        ("web", "list"),
+    ):
+        error = told(lie).get("error") or {"code": None, "option": None}
+        assert (error["code"], error["option"]) == ("E_PROTOCOL", field) and "stub-backend" in error["message"], (lie, error)
+    assert told({"mark": "0" * 32})["error"]["code"] == "E_OWNER"
+    assert not told({"details": {"note": "fine"}})["changed"]
+    gone = modules.works("nexcage_container", name="web", backend="stub", state="absent")
+    assert gone["changed"] and gone["container"]["status"] == "absent"
