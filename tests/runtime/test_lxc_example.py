@@ -134,3 +134,9 @@ def test_a_container_of_somebody_else(host: Host, task: dict[str, t.Any]) -> Non
 def test_health(installed: None) -> None:
     (found,) = modules.works("nexcage_plugin_info", name=[NAME])["plugins"]
     assert found["health"]["status"] == "healthy", found["health"]
+
+
+def test_the_task_of_its_readme_in_four_steps(task: dict[str, t.Any], tmp_path: pathlib.Path) -> None:
+    results = examples.four_steps(NAME, tmp_path, **task)
+    assert [result["changed"] for result in results] == [True, True, False, False]
+    assert results[0]["plan"] == results[1]["plan"] and results[1]["container"]["status"] == "running"

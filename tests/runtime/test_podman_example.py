@@ -224,3 +224,9 @@ def test_killed_in_between_it_is_healed(host: Host, task: dict[str, t.Any], what
 def test_health(image: str) -> None:
     (found,) = modules.works("nexcage_plugin_info", name=[NAME])["plugins"]
     assert found["health"]["status"] == "healthy" and found["health"]["version"].startswith("4."), found["health"]
+
+
+def test_the_task_of_its_readme_in_four_steps(task: dict[str, t.Any], tmp_path: pathlib.Path) -> None:
+    results = examples.four_steps(NAME, tmp_path, **task, command=["sleep", "1000"])
+    assert [result["changed"] for result in results] == [True, True, False, False]
+    assert results[0]["plan"] == results[1]["plan"] and results[1]["container"]["status"] == "running"

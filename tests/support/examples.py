@@ -10,7 +10,7 @@ import re
 import typing as t
 
 import yaml
-from ansible_collections.nexcage.backends.tests.support import modules, signing
+from ansible_collections.nexcage.backends.tests.support import ansible_cli, modules, signing
 from ansible_collections.nexcage.backends.tests.support.host import Host
 
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "docs/examples"
@@ -63,3 +63,22 @@ def installed(host: Host, name: str, folder: pathlib.Path, **settings: t.Any) ->
         for found in modules.works("nexcage_container_info", backend=name)["containers"]:
             modules.works("nexcage_container", name=found["name"], state="absent", force_kill=True)
         modules.works("nexcage_plugin", name=name, state="absent")
+
+
+def four_steps(example: str, home: pathlib.Path, /, **changes: t.Any) -> list[dict[str, t.Any]]:
+    """The task in an example's README, by one run of ansible-playbook: predicted, done, nothing left to do, and nothing predicted.
+
+    Args:
+        example: Its name.
+        home: A folder for Ansible's own files.
+        changes: Options of the task that are different on this machine.
+
+    Returns:
+        The four results.
+    """
+    (block,) = re.findall(r"```yaml\n(.*?)```", (FOLDER / example / "README.md").read_text(), re.DOTALL)
+    (task,) = (entry for entry in yaml.safe_load(block) if "nexcage.backends.nexcage_container" in entry)
+    task["nexcage.backends.nexcage_container"].update(changes)
+    steps = [{"name": f"Step {number}", "check_mode": check, **task} for number, check in enumerate((True, False, False, True))]
+    outcome = ansible_cli.plays_well(home, ansible_cli.write_playbook(home / "play.yml", {"tasks": steps}))
+    return [outcome.of(str(step["name"])) for step in steps]
