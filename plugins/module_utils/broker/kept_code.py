@@ -13,6 +13,7 @@ import marshal
 import os
 import time
 
+from ..model.errors import NexcageError
 from ..worker import bundle, delivered
 from . import store
 
@@ -34,7 +35,8 @@ def keep(cache: str) -> None:
         bundle.compile_all()
         for place in (cache, folder):
             store.ensure_folder(place)
-            store.refuse_others(place)
+        if not delivered.trusted(folder):  # where nothing would be read
+            return
         if code.sent:
             store.atomic_write(f"{folder}/{code.digest}", code.sent)
         # Without a sync: a file cut short by a power cut does not have its digest, and is made anew.
@@ -45,10 +47,14 @@ def keep(cache: str) -> None:
 
 def _sweep(folder: str, current: str) -> None:
     """Remove what killed runs left, other versions than the newest few, and what was kept for those."""
-    entries = {entry.name: entry.stat(follow_symlinks=False).st_mtime for entry in os.scandir(folder)}
-    archives = sorted((name for name in entries if "." not in name and name != current), key=lambda name: -entries[name])
+    now, ages = time.time(), dict[str, float]()
+    for entry in os.scandir(folder):
+        with contextlib.suppress(OSError):  # another run has just put it in place, or removed it
+            ages[entry.name] = abs(now - entry.stat(follow_symlinks=False).st_mtime)  # of the future: as doubtful as of the past
+    archives = sorted((name for name in ages if "." not in name and name != current), key=lambda name: ages[name])
     wanted = {current, *archives[: VERSIONS - 1]}
-    for name, written in entries.items():
-        left = name.endswith(store.TEMPORARY_SUFFIX) and time.time() - written > _ABANDONED
-        if left or name.partition(".")[0] not in wanted:
-            store.remove(f"{folder}/{name}")
+    for name, age in ages.items():
+        temporary = name.endswith(store.TEMPORARY_SUFFIX)  # maybe of a run that just brings another version
+        if age > _ABANDONED if temporary else name.partition(".")[0] not in wanted:
+            with contextlib.suppress(NexcageError):
+                store.remove(f"{folder}/{name}")

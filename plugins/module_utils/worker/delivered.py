@@ -51,29 +51,22 @@ class Code:
 
     Args:
         digest: SHA-256 of the archive, hexadecimal.
-        archive: The archive, or what reads it: zlib-compressed JSON, path below ``module_utils`` to source.
-        compiled: Path to marshalled code, what is kept of it.
+        archive: The archive of that digest: zlib-compressed JSON, path below ``module_utils`` to source.
+        compiled: Path to marshalled code, what is kept of it; ``None`` where the archive was sent.
     """
 
-    def __init__(self, digest: str, archive: bytes | t.Callable[[], bytes], compiled: dict[str, bytes] | None = None) -> None:
+    def __init__(self, digest: str, archive: bytes, compiled: dict[str, bytes] | None = None) -> None:
         self.digest = digest
-        self.sent = archive if isinstance(archive, bytes) else None
+        self.sent = archive if compiled is None else None
         self.kept = compiled or {}
         self.compiled: dict[str, bytes] = {}
         self._archive = archive
         self._sources: dict[str, str] | None = None
 
     def sources(self) -> dict[str, str]:
-        """The archive's files.
-
-        Raises:
-            ImportError: The archive is not the one that was named.
-        """
+        """The archive's files."""
         if self._sources is None:
-            data = self._archive if isinstance(self._archive, bytes) else self._archive()
-            if hashlib.sha256(data).hexdigest() != self.digest:
-                raise ImportError(f"the code of nexcage on this host is not what it was: remove the folder {folder(os.environ)}")
-            self._sources = t.cast("dict[str, str]", json.loads(zlib.decompress(data)))
+            self._sources = t.cast("dict[str, str]", json.loads(zlib.decompress(self._archive)))
         return self._sources
 
     def find_spec(self, name: str, path: t.Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
@@ -148,46 +141,42 @@ def kept(digest: str, place: str) -> Code | None:
         place: The folder; it and the files must belong to this user, and nobody else may write there or change the way to it.
     """
     try:
-        if not (_guarded(place) and _guarded(os.path.realpath(place))):
+        if not trusted(place):
             return None
         directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return None
     try:
-        archive = _open(digest, directory) if _private(os.fstat(directory)) else None
-        if archive is None:
-            return None
-        found = Code(digest, archive.read, _compiled(digest, directory))
-        if not found.kept:
-            found.sources()
-        return found
-    except ImportError:  # cut short
-        return None
+        archive = _read(digest, directory)
+        return Code(digest, archive, _compiled(digest, directory)) if hashlib.sha256(archive).hexdigest() == digest else None
     finally:
         os.close(directory)
 
 
-def _open(name: str, directory: int) -> t.BinaryIO | None:
-    """A file that only this user can change, open: it stays readable when it is removed."""
+def _read(name: str, directory: int) -> bytes:
+    """A file that only this user can change; nothing where there is none."""
     try:
-        file = open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=directory), "rb")  # noqa: SIM115
+        with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=directory), "rb") as file:
+            facts = os.fstat(file.fileno())
+            return file.read() if stat.S_ISREG(facts.st_mode) and _private(facts) else b""
     except OSError:
-        return None
-    facts = os.fstat(file.fileno())
-    if stat.S_ISREG(facts.st_mode) and _private(facts):
-        return file
-    file.close()
-    return None
+        return b""
 
 
 def _compiled(digest: str, directory: int) -> dict[str, bytes]:
-    file = _open(compiled_name(digest), directory)
-    if file is None:
-        return {}
-    with file:
-        data = file.read()
+    data = _read(compiled_name(digest), directory)
     body = data[DIGEST:]
     return t.cast("dict[str, bytes]", marshal.loads(body)) if hashlib.sha256(body).digest() == data[:DIGEST] else {}
+
+
+def trusted(place: str) -> bool:
+    """Whether a folder is this user's and real, and nobody else may write there or change the way to it.
+
+    Raises:
+        OSError: There is no such folder.
+    """
+    facts = os.lstat(place)
+    return stat.S_ISDIR(facts.st_mode) and _private(facts) and _guarded(place)
 
 
 def _private(facts: os.stat_result) -> bool:
@@ -201,10 +190,13 @@ def _guarded(path: str) -> bool:
     """
     while True:
         facts = os.lstat(path)
-        shared = facts.st_mode & 0o022 and not facts.st_mode & stat.S_ISVTX and not stat.S_ISLNK(facts.st_mode)
+        link = stat.S_ISLNK(facts.st_mode)
+        shared = facts.st_mode & 0o022 and not facts.st_mode & stat.S_ISVTX and not link
         if shared or facts.st_uid not in (0, os.geteuid()):
             return False
-        if path == "/":
+        if link and not _guarded(os.path.join(os.path.dirname(path), os.readlink(path))):
+            return False
+        if not path.strip("/"):
             return True
         path = os.path.dirname(path)
 
@@ -238,7 +230,13 @@ def _found(digest: str, data: str | None) -> Code | None:
     current = code()
     if current and current.digest == digest:
         return current
-    return kept(digest, folder(os.environ)) or (Code(digest, base64.b64decode(data)) if data else None)
+    found = kept(digest, folder(os.environ))
+    if found or not data:
+        return found
+    sent = base64.b64decode(data)
+    if hashlib.sha256(sent).hexdigest() != digest:
+        raise ImportError("the code of nexcage that was sent is not what was named")
+    return Code(digest, sent)
 
 
 def _hide(basic: t.Any, parameters: dict[str, t.Any]) -> None:

@@ -120,7 +120,7 @@ def test_other_code_than_named_is_refused(payload: pathlib.Path) -> None:
     words = json.dumps({"_code": "0" * 64, "_code_data": SENT})
     command = [sys.executable, "-S", "-B", "-c", PROGRAM, str(payload), str(SITE)]
     ended = subprocess.run(command, input=words, capture_output=True, text=True, check=False)
-    assert ended.returncode == 1 and "not what it was" in ended.stderr
+    assert ended.returncode == 1 and "not what was named" in ended.stderr
 
 
 def test_a_module_without_its_action_plugin_says_so(payload: pathlib.Path) -> None:
@@ -175,6 +175,14 @@ def test_what_is_not_what_it_was_is_made_anew(payload: pathlib.Path, harm: t.Cal
     assert asked(payload)
     compiled.unlink()
     assert asked(payload)
+
+
+@pytest.mark.parametrize("harm", [cut_short, change_one_byte, empty])
+def test_a_damaged_archive_is_sent_anew_though_all_that_is_needed_is_compiled(payload: pathlib.Path, harm: t.Callable[[pathlib.Path], None]) -> None:
+    harm(keep(payload))
+    assert asked(payload)
+    keep(payload)
+    assert not asked(payload)
 
 
 def let_others_write_the_file(file: pathlib.Path) -> None:
@@ -238,8 +246,15 @@ def lead_elsewhere(folder: pathlib.Path) -> None:
     os.chown(folder, 65534, -1, follow_symlinks=False)
 
 
+def lead_elsewhere_by_way_of_others(folder: pathlib.Path) -> None:
+    """Our link to a link that somebody else can lead to anything of ours, also to a container's files."""
+    lead_elsewhere(folder)
+    folder.rename(folder.parent / "theirs")
+    folder.symlink_to("theirs")
+
+
 @pytest.mark.requires("root")
-@pytest.mark.parametrize("harm", [let_others_exchange_it, give_it_away, lead_elsewhere])
+@pytest.mark.parametrize("harm", [let_others_exchange_it, give_it_away, lead_elsewhere, lead_elsewhere_by_way_of_others])
 @pytest.mark.parametrize("depth", [0, 2])
 def test_what_others_can_exchange_is_not_read(payload: pathlib.Path, harm: t.Callable[[pathlib.Path], None], depth: int) -> None:
     keep(payload)
@@ -254,6 +269,18 @@ def test_links_and_shared_folders_of_the_system_are_no_obstacle(payload: pathlib
     (above.parent / "elsewhere").chmod(0o1777)  # as /tmp
     above.symlink_to("elsewhere")
     assert not asked(payload)
+
+
+@pytest.mark.parametrize("slashes", ["//", "///"])
+def test_a_path_may_begin_with_more_than_one_slash(payload: pathlib.Path, slashes: str) -> None:
+    keep(payload)
+    assert delivered.kept(DIGEST, slashes + str(place(payload) / "code").lstrip("/"))
+
+
+def test_a_link_that_leads_in_circles_is_not_followed(tmp_path: pathlib.Path) -> None:
+    for name, target in (("code", "code"), ("one", "other"), ("other", "one")):
+        (tmp_path / name).symlink_to(target)
+    assert delivered.kept(DIGEST, str(tmp_path / "code")) is None and delivered.kept(DIGEST, str(tmp_path / "one/code")) is None
 
 
 def test_a_cache_relative_to_the_working_folder_is_not_read(payload: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,7 +404,7 @@ def test_a_process_of_an_installed_collection_keeps_nothing(tmp_path: pathlib.Pa
 
 
 def test_what_is_kept_already_is_not_written_again(path: list[t.Any], tmp_path: pathlib.Path) -> None:
-    path.insert(0, delivered.Code(DIGEST, lambda: DATA))
+    path.insert(0, delivered.Code(DIGEST, DATA, {}))
     kept_code.keep(str(tmp_path / "cache"))
     assert not (tmp_path / "cache").exists()
 
@@ -428,3 +455,46 @@ def test_what_cannot_be_compiled_is_let_be(code: delivered.Code, tmp_path: pathl
     monkeypatch.setattr(bundle, "compile_all", refuse)
     kept_code.keep(str(tmp_path / "cache"))
     assert not (tmp_path / "cache").exists()
+
+
+def test_what_others_can_exchange_is_not_written(code: delivered.Code, tmp_path: pathlib.Path) -> None:
+    """Nobody would read it, and what lies there may be something else."""
+    (tmp_path / "shared/code").mkdir(parents=True)
+    (tmp_path / "shared").chmod(0o777)
+    (tmp_path / "shared/code/theirs").touch()
+    kept_code.keep(str(tmp_path / "shared"))
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/code").symlink_to(tmp_path / "shared/code")
+    kept_code.keep(str(tmp_path / "linked"))
+    assert names(tmp_path / "shared") == {"theirs"}
+
+
+def test_what_another_run_is_about_to_keep_stays(code: delivered.Code, tmp_path: pathlib.Path) -> None:
+    """Two controllers of different versions come at once; the archive of the other is not in place yet."""
+    kept_code.keep(str(tmp_path))
+    for name, age in (("0" * 64 + ".1-1.tmp", 60), ("0" * 64 + ".2-2.tmp", 7200), ("1" * 64 + ".3-3.tmp", -7200)):
+        (tmp_path / "code" / name).write_bytes(b"")
+        os.utime(tmp_path / "code" / name, (0, time.time() - age))
+    kept_code.keep(str(tmp_path))
+    assert names(tmp_path) == {DIGEST, delivered.compiled_name(DIGEST), "0" * 64 + ".1-1.tmp"}
+
+
+def test_what_cannot_be_removed_does_not_hold_up_the_rest(code: delivered.Code, tmp_path: pathlib.Path) -> None:
+    for name in ("0", "lost+found", "z"):
+        (tmp_path / "code" / name).mkdir(parents=True)
+    for age in range(1, 7):
+        (tmp_path / "code" / f"{age:064}").write_bytes(b"")
+        os.utime(tmp_path / "code" / f"{age:064}", (0, time.time() - 10 - age))
+    for name in ("0", "lost+found", "z"):
+        os.utime(tmp_path / "code" / name, (0, 0))
+    kept_code.keep(str(tmp_path))
+    assert {name for name in names(tmp_path) if len(name) == 64} == {DIGEST, *(f"{age:064}" for age in (1, 2, 3))}
+
+
+def test_versions_of_the_future_do_not_drive_out_those_of_today(code: delivered.Code, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "code").mkdir()
+    for number, age in enumerate((-1e8, -2e8, -3e8, 10, 20), 1):
+        (tmp_path / "code" / f"{number:064}").write_bytes(b"")
+        os.utime(tmp_path / "code" / f"{number:064}", (0, time.time() - age))
+    kept_code.keep(str(tmp_path))
+    assert {name for name in names(tmp_path) if len(name) == 64} == {DIGEST, *(f"{number:064}" for number in (1, 4, 5))}
