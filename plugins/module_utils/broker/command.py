@@ -67,7 +67,11 @@ class Commands:
         if "stdin" in entry or any(rule["type"] in template.TASK for rule in entry["parameters"].values()):
             return self._run_for_task(name, entry, filled, own)
         argv = [program(entry["binary"]), *(template.fill(argument, filled) for argument in entry["argv"])]
-        return self._run(name, argv, own).answer()
+        return self._shown(self._run(name, argv, own).answer())
+
+    def _shown(self, answer: dict[str, t.Any]) -> dict[str, t.Any]:
+        """What the plugin gets to see of it."""
+        return answer if self._subject is None else self._subject.scrub(answer)
 
     def _run(self, name: str, argv: list[str], own: float, stdin: bytes | None = None) -> _Run:
         return _Run(name, argv, min(own, self._deadline - time.monotonic()), stdin)
@@ -76,7 +80,7 @@ class Commands:
         """Run one whose holes the operator's task fills; what his process printed is his, whole."""
         from ..model import foreign_words
 
-        if self._subject is None:
+        if self._subject is None or not self._subject.container:
             raise NexcageError("E_CAPABILITY", f"the command {name} takes what a task says of a container, and this operation is about none", option="command")
         order = self._subject.order
         words = foreign_words.arguments(entry, filled, order.spec.values, order.process)
@@ -85,7 +89,7 @@ class Commands:
         answer = run.answer()
         if any(rule["type"] == "process" for rule in entry["parameters"].values()):
             self._subject.ended({"rc": answer["rc"], **run.whole(), "timed_out": False})
-        return answer
+        return self._shown(answer)
 
 
 def environment() -> dict[str, str]:

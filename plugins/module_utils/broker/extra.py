@@ -24,7 +24,7 @@ class Subject:
 
     Args:
         bench: That of the plugin.
-        container: Its name.
+        container: Its name; empty where the operation is about none.
     """
 
     def __init__(self, bench: Workbench, container: str) -> None:
@@ -35,6 +35,18 @@ class Subject:
     def order(self) -> Order:
         """What the task says; ``E_CAPABILITY`` where it says nothing."""
         return self._bench.order(self.container)
+
+    def scrub(self, answer: dict[str, t.Any]) -> dict[str, t.Any]:
+        """What a program printed, without the secrets that the run's tasks give: it may have them from us, or have kept them."""
+        values = {}
+        for order in self._bench.orders.values():
+            values.update({**order.secrets, **(order.process.get("secret_env") or {})})
+        if not values:
+            return answer
+        from .secret import Secrets
+
+        secrets = Secrets({"configuration": {name: {"sensitive": True} for name in values}}, values)
+        return t.cast("dict[str, t.Any]", secrets.scrub(answer))
 
     def ended(self, outcome: dict[str, t.Any]) -> None:
         """Keep what the task's process printed, whole."""
@@ -94,7 +106,7 @@ class Extra:
         if any(self._roots.values()):
             self._offer_files(reads, writes)
         if self._manifest.get("commands"):
-            self._offer_commands(reads, writes, deadline, Subject(bench, container) if bench is not None and container else None)
+            self._offer_commands(reads, writes, deadline, None if bench is None else Subject(bench, container))
         if self._manifest.get("network"):
             self._offer_requests(reads, writes, deadline)
 

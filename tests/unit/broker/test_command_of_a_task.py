@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import pathlib
@@ -29,7 +30,9 @@ MANIFEST: dict[str, t.Any] = {
             "argv": ["<%s>", "{name}", "--memory={memory}", "--env={env}", "--host={hostname}", "{command}"],
             "parameters": {"name": NAME, **{name: {"type": "option"} for name in ("memory", "env", "hostname", "command")}},
         },
-        "secrets": {"binary": "sh", "argv": ["-c", "cat /dev/stdin; ls -l /proc/self/fd/0"], "parameters": {}, "stdin": "secret_env"},
+        "secrets": {"binary": "sh", "argv": ["-c", "sha256sum /dev/stdin; ls -l /proc/self/fd/0"], "parameters": {}, "stdin": "secret_env"},
+        "tell": {"binary": "cat", "argv": [], "parameters": {}, "stdin": "secret_env"},
+        "told": {"binary": "printf", "argv": ["{path}"], "parameters": {"path": {"type": "relative_path"}}, "kind": "read"},
         "line": {"binary": "sh", "argv": ["-c", "tr '\\0' ' ' </proc/$$/cmdline; cat /proc/$$/environ"], "parameters": {}, "stdin": "secret_env"},
         "run": {
             "binary": "sh",
@@ -93,10 +96,10 @@ def test_what_would_be_an_option(tmp_path: pathlib.Path) -> None:
 def test_secrets_are_read_and_nowhere_seen(tmp_path: pathlib.Path) -> None:
     offered = Offered(tmp_path, Order(ContainerSpec({"secret_env": {"TOKEN": "hmac"}}), {"TOKEN": SECRET, "B": "c d"}))
     out = offered.run("secrets")["stdout"]
-    assert out.startswith(f"TOKEN={SECRET}\nB=c d\n") and "memfd" in out
+    assert out.startswith(hashlib.sha256(f"TOKEN={SECRET}\nB=c d\n".encode()).hexdigest()) and "memfd" in out
     assert SECRET not in offered.run("line")["stdout"]
     assert not any(SECRET.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
-    assert Offered(tmp_path, Order()).run("secrets")["stdout"].count("\n") == 1  # the listing alone
+    assert Offered(tmp_path, Order()).run("secrets")["stdout"].startswith(hashlib.sha256(b"").hexdigest())
 
 
 def test_no_descriptor_is_left(tmp_path: pathlib.Path) -> None:
@@ -125,3 +128,14 @@ def test_what_is_no_process_of_his_keeps_nothing(tmp_path: pathlib.Path) -> None
     offered = Offered(tmp_path, Order(SPEC))
     offered.run("show", name="web")
     assert offered.bench.outcomes == {}
+
+
+def test_a_plugin_sees_no_secret_that_it_lets_a_program_read(tmp_path: pathlib.Path) -> None:
+    offered = Offered(tmp_path, Order(ContainerSpec({}), {"TOKEN": SECRET}))
+    assert offered.run("tell")["stdout"] == "TOKEN=********\n"
+    assert (
+        Offered(tmp_path, Order(ContainerSpec({}), {"TOKEN": SECRET}), reads=True).run("told", path=SECRET)["stdout"] == "********"
+    )  # nor one that the backend has kept
+    listing = Offered(tmp_path, Order(process={"secret_env": {"B": SECRET}}), container="", reads=True)
+    assert listing.run("told", path=SECRET)["stdout"] == "********"
+    assert Offered(tmp_path, Order(), reads=True).run("told", path=SECRET)["stdout"] == SECRET  # which is no secret of this task
