@@ -17,6 +17,7 @@ import typing as t
 from ..model.errors import NexcageError
 
 TEMPORARY_SUFFIX = ".tmp"
+LINKS_LIMIT = 40  # as many as the kernel follows in one path
 _LOCK_STEPS = (0.002, 0.005, 0.01, 0.02, 0.05)  # seconds between two attempts; the last one repeats
 
 # A test sets this to a function that is called with the name of every step of a write.
@@ -47,7 +48,7 @@ def ensure_folder(path: str) -> None:
         raise failure(error, f"the folder {path} cannot be made") from error
 
 
-def refuse_others(folder: str) -> None:
+def refuse_others(folder: str, links: int = 0) -> None:
     """Refuse a folder of ours that somebody else could write into, or put another one in its place.
 
     All folders on the way count, and who made a link on it. One with the sticky bit, such as ``/tmp``, is fine above it:
@@ -55,9 +56,10 @@ def refuse_others(folder: str) -> None:
 
     Args:
         folder: Absolute.
+        links: How many were followed on the way.
 
     Raises:
-        NexcageError: ``E_STATE`` naming the folder, or the one above it, and the command that mends it.
+        NexcageError: ``E_STATE`` naming the folder, or what lies above it, and the command that mends it.
     """
     steps, here = [step for step in folder.split("/") if step], "/"
     for left in range(len(steps), -1, -1):
@@ -65,24 +67,28 @@ def refuse_others(folder: str) -> None:
             facts = os.lstat(here)
         except OSError:  # whoever uses it next says what is wrong with it
             return
-        alone = not facts.st_mode & 0o022 or (left and facts.st_mode & stat.S_ISVTX)
-        if facts.st_uid not in (0, os.geteuid()) or not alone or not stat.S_ISDIR(facts.st_mode):
-            _look_closer(folder)
+        if facts.st_uid not in (0, os.geteuid()):
+            raise _exchangeable(folder, here, f"it belongs to the user with the id {facts.st_uid}", f"chown -h {os.geteuid()} {here}")
+        if stat.S_ISLNK(facts.st_mode):
+            refuse_others(_target(folder, here, steps[len(steps) - left :], links), links + 1)
             return
+        if facts.st_mode & 0o022 and not (left and facts.st_mode & stat.S_ISVTX):
+            raise _exchangeable(folder, here, f"others can write to it (mode {stat.S_IMODE(facts.st_mode):04o})", f"chmod go-w {here}")
         if left:
             here = os.path.join(here, steps[-left])
 
 
-def _look_closer(folder: str) -> None:
-    """The same step by step and through links, for a way that is not as it mostly is."""
-    from . import guarded
+def _target(folder: str, link: str, rest: t.Sequence[str], links: int) -> str:
+    """Where a way through a link leads. All above the link are folders: a leading ``..`` of its target means what it says."""
+    target = os.readlink(link)
+    parts = [part for part in target.split("/") if part not in ("", ".")]
+    if links >= LINKS_LIMIT or ".." in [part for index, part in enumerate(parts) if parts[:index] != [".."] * index]:
+        raise _exchangeable(folder, link, "it is a link that leads too far", "use a folder, or a link to one")
+    return os.path.join(os.path.normpath(os.path.join(os.path.dirname(link), target)), *rest)
 
-    try:
-        os.close(guarded.open_folder(folder))
-    except NexcageError as error:
-        raise NexcageError("E_STATE", f"{folder} can be changed by others: {error.message}", value=error.value, remedy=error.remedy) from None
-    except OSError:
-        return
+
+def _exchangeable(folder: str, guilty: str, problem: str, remedy: str) -> NexcageError:
+    return NexcageError("E_STATE", f"{folder} can be changed by others: {guilty}: {problem}", value=guilty, remedy=f"look at it, then: {remedy}")
 
 
 def atomic_write(path: str, data: bytes, mode: int = 0o600, sync: bool = True) -> None:

@@ -27,7 +27,7 @@ def way(tmp_path: pathlib.Path) -> pathlib.Path:
 def refused(folder: pathlib.Path) -> NexcageError:
     with pytest.raises(NexcageError) as caught:
         store.refuse_others(str(folder))
-    assert caught.value.code == "E_STATE" and str(folder) in caught.value.message and caught.value.remedy
+    assert caught.value.code == "E_STATE" and str(caught.value.value) in caught.value.message and caught.value.remedy
     return caught.value
 
 
@@ -50,7 +50,7 @@ def test_written_by_others(way: pathlib.Path, tmp_path: pathlib.Path, part: str,
 def test_of_somebody_else(way: pathlib.Path, tmp_path: pathlib.Path, part: str) -> None:
     os.chown(tmp_path / part, MALLORY, 0)
     error = refused(way)
-    assert error.value == str(tmp_path / part) and f"chown {os.geteuid()} {tmp_path / part}" in str(error.remedy)
+    assert error.value == str(tmp_path / part) and f"chown -h {os.geteuid()} {tmp_path / part}" in str(error.remedy)
     os.chown(tmp_path / part, 0, MALLORY)  # a group that may not write
     store.refuse_others(str(way))
 
@@ -78,6 +78,20 @@ def test_through_a_link(way: pathlib.Path, tmp_path: pathlib.Path) -> None:
     assert refused(link / "three").value == str(tmp_path / "one")
     os.chown(tmp_path / "one", 0, 0)
     store.refuse_others(str(link / "three"))
+
+
+def test_links_that_lead_too_far(way: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "up").symlink_to("one/../one/two")
+    assert refused(tmp_path / "up/three").value == str(tmp_path / "up")
+    (tmp_path / "one/back").symlink_to("../one/two")
+    store.refuse_others(str(tmp_path / "one/back/three"))
+    (tmp_path / "all").symlink_to(way)
+    store.refuse_others(str(tmp_path / "all"))
+    (tmp_path / "all/self").symlink_to("self")
+    assert refused(way / "self").value == str(way / "self")
+    way.chmod(0o777)
+    for path in ("all", "one/back/three"):
+        assert refused(tmp_path / path).value == str(way)
 
 
 @pytest.mark.requires("root", "linux")
