@@ -30,7 +30,7 @@ PIP_INSTALL := python -m pip install --quiet --quiet --no-input
 
 # What the tests need on the machine, beside Python.
 PACKAGES := bubblewrap busybox-static catatonit conmon crun docker-registry git golang-github-containers-common \
-  iproute2 jq linux-libc-dev lxc logrotate openssh-client podman procps runc runsc shellcheck skopeo umoci util-linux
+  iproute2 jq linux-libc-dev lxc logrotate openssh-client podman procps runc runsc shellcheck skopeo systemd umoci util-linux
 
 .PHONY: help demo test lint bench fuzz docs test-vm clean
 help:
