@@ -152,10 +152,12 @@ def _carry_out(
     if _starts(steps) and (found is None or found["status"] not in RUNNING):
         session.warnings += observe.stranger(task.wait, task.name)
     _apply(session, task, steps, plugin, holder)
-    if found is None and holder.foreign and (holder.name != plugin.name or not steps.changed):
+    if found is None and holder.foreign and not steps.changed:
         from . import foreign
 
         foreign.tidy(session, holder, task.name)
+    if steps.changed:
+        observe.settle(session.layout, task.name, plugin.name)
     final = found
     left_over = not steps.changed and bool(((found or {}).get("backend_details") or {}).get("generation_leftovers"))
     if left_over:  # every action heals by itself; a run without any does it here

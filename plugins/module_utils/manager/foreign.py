@@ -40,8 +40,28 @@ def place(layout: Layout, backend: str, name: str) -> str:
 
 
 def owner(layout: Layout, name: str) -> str | None:
-    """Full name of the plugin that has a record of that container, ``None`` where none has."""
-    return next((backend for backend in _backends(layout) if os.path.lexists(place(layout, backend, name))), None)
+    """Full name of the plugin that holds that container by our records, ``None`` where none does.
+
+    Two have a record while it moves from one to the other; until it has gone from the first one, that one holds it.
+    """
+    having = [backend for backend in _backends(layout) if os.path.lexists(place(layout, backend, name))]
+    return next((backend for backend in having if len(having) == 1 or not _coming(layout, backend, name)), having[0] if having else None)
+
+
+def _coming(layout: Layout, backend: str, name: str) -> bool:
+    """Whether a record speaks of a container that is yet to be made."""
+    try:
+        record = read(layout, backend, name)
+    except NexcageError:  # whoever needs it is told
+        return False
+    return record is not None and record.phase == foreign.CREATING
+
+
+def settle(layout: Layout, name: str, holder: str) -> None:
+    """Remove what a move that was interrupted before it began has left of a container with other backends than its own."""
+    for backend in _backends(layout):
+        if backend != holder and _coming(layout, backend, name):
+            _remove(layout, backend, name)
 
 
 def held(layout: Layout) -> dict[str, list[str]]:
@@ -102,9 +122,17 @@ def one(session: Session, plugin: registry.Plugin, name: str) -> dict[str, t.Any
     Raises:
         NexcageError: ``E_OWNER`` where that backend has one of that name that is not ours; ``E_STATE``, ``E_PROTOCOL``.
     """
-    record = read(session.layout, plugin.name, name)
-    found = foreign.observe(record, _look(session, plugin, [name]).get(name), name, plugin.name)
-    return found and {**found, "record": place(session.layout, plugin.name, name)}
+    return _observed(session.layout, plugin.name, name, _look(session, plugin, [name]).get(name))
+
+
+def _observed(layout: Layout, backend: str, name: str, entry: Values | None) -> dict[str, t.Any] | None:
+    """Record and backend put together; of one that has left for another backend, and is not there yet, what that one has."""
+    found = foreign.observe(read(layout, backend, name), entry, name, backend)
+    if found is None:
+        for other in _backends(layout):
+            if other != backend and _coming(layout, other, name):
+                backend, found = other, foreign.observe(read(layout, other, name), None, name, other)
+    return found and {**found, "record": place(layout, backend, name)}
 
 
 def _look(session: Session, plugin: registry.Plugin, names: list[str] | None) -> dict[str, dict[str, t.Any]]:
@@ -134,8 +162,10 @@ def _all_of(session: Session, plugin: registry.Plugin, names: list[str]) -> dict
     listed = _look(session, plugin, None)
     found: dict[str, dict[str, t.Any]] = {}
     for name in names:
+        if owner(session.layout, name) != plugin.name:
+            continue
         try:
-            observed = foreign.observe(read(session.layout, plugin.name, name), listed.get(name), name, plugin.name)
+            observed = _observed(session.layout, plugin.name, name, listed.get(name))
         except NexcageError as error:
             session.warnings.append(f"not listed: {name}; {error.message}")
             continue
@@ -224,6 +254,8 @@ def act(session: Session, plugin: registry.Plugin, holder: registry.Plugin, kind
     elif kind == "replace" and plugin.name != holder.name:
         _move(session, plugin, holder, params, session.orders[name])
     elif kind in ("create", "replace"):
+        if plugin.name != holder.name:  # which does not have it any more
+            tidy(session, holder, name)
         _make(session, plugin, kind, params, session.orders[name])
     else:
         session.operate(plugin, kind, params)
@@ -232,6 +264,9 @@ def act(session: Session, plugin: registry.Plugin, holder: registry.Plugin, kind
 def _make(session: Session, plugin: registry.Plugin, kind: str, params: Values, order: Order) -> None:
     """Create it, or make it again; what an interrupted run left of it goes first."""
     name, layout = params["name"], session.layout
+    if not plugin.foreign:
+        session.operate(plugin, kind, params)
+        return
     old = read(layout, plugin.name, name)
     before = old.before if old is not None and old.phase == foreign.CREATING else None
     if old is not None and kind == "create":
@@ -253,12 +288,12 @@ def _make(session: Session, plugin: registry.Plugin, kind: str, params: Values, 
 def _move(session: Session, plugin: registry.Plugin, holder: registry.Plugin, params: Values, order: Order) -> None:
     """From one backend to another, which know nothing of each other: there is a moment without it."""
     name = params["name"]
+    if plugin.foreign:  # from now on all that it shall be is known here, too
+        marks = [os.urandom(foreign.MARK_BYTES).hex() for _turn in range(2)]
+        _write(session.layout, foreign.Record(name, plugin.name, marks[0], order.spec, foreign.CREATING, before=foreign.Earlier(marks[1], order.spec)))
     session.operate(holder, "stop", {"name": name, **order.ending})
     _delete(session, holder, name)
-    if plugin.foreign:
-        _make(session, plugin, "create", params, order)
-    else:
-        session.operate(plugin, "create", params)
+    _make(session, plugin, "create", params, order)
 
 
 def _update(session: Session, plugin: registry.Plugin, order: Order, name: str) -> None:
@@ -302,7 +337,10 @@ def _clear(session: Session, plugin: registry.Plugin, record: foreign.Record) ->
 
 def tidy(session: Session, plugin: registry.Plugin, name: str) -> None:
     """Remove the record of a container that its backend does not have any more."""
-    if read(session.layout, plugin.name, name) is not None and one(session, plugin, name) is None:
+    if not plugin.foreign:
+        return
+    record = read(session.layout, plugin.name, name)
+    if record is not None and foreign.observe(record, _look(session, plugin, [name]).get(name), name, plugin.name) is None:
         _remove(session.layout, plugin.name, name)
 
 

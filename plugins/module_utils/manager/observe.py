@@ -57,6 +57,14 @@ def names(layout: Layout) -> list[str]:
     return sorted(found)
 
 
+def settle(layout: Layout, name: str, holder: str) -> None:
+    """After a change: nothing is left of a move to another backend that was interrupted before it began."""
+    if os.path.isdir(layout.state + "/foreign"):
+        from . import foreign
+
+        foreign.settle(layout, name, holder)
+
+
 def locked(layout: Layout, name: str, timeout: float) -> store.Lock:
     """The lock of one container for a whole task, from reading to the last action.
 
@@ -147,7 +155,7 @@ def everything(session: Session, backend: str | None = None) -> list[dict[str, t
     if os.path.isdir(session.layout.state + "/foreign"):
         from . import foreign
 
-        found.update((name, item) for name, item in foreign.everything(session, backend).items() if name not in found)
+        found.update((name, item) for name, item in foreign.everything(session, backend).items() if records.find(places, name) is None)
     return [_known(session, found[name]) for name in sorted(found)]
 
 

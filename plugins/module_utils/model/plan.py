@@ -159,7 +159,7 @@ def plan(request: Request, found: t.Mapping[str, t.Any] | None) -> Plan:
     if request.state == "absent":
         return Plan(request.name, _removal(status, request.name), status, "absent", ())
     if found is None or status == "incomplete":
-        return _creation(request, status)
+        return _creation(request, status, (found or {}).get("spec") or {})
     changes = compare(request.spec, found) + drift(found, request.spec)
     changes += [*_image_changes(request, found), *moved]
     if request.updates is not None:
@@ -189,8 +189,8 @@ def _removal(status: str, name: str) -> list[Action]:
     return [*stop, Action("delete", f"{name} is {status} and shall be absent")]
 
 
-def _creation(request: Request, status: str) -> Plan:
-    if request.spec.get("image") is None and request.spec.get("bundle") is None:
+def _creation(request: Request, status: str, recorded: t.Mapping[str, t.Any]) -> Plan:
+    if not any(source.get(root) for source in (request.spec, recorded) for root in ("image", "bundle")):
         raise NexcageError(
             "E_INVALID",
             f"the container {request.name} {_missing(status)}, and an image or a bundle is needed to create it",

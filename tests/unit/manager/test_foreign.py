@@ -405,3 +405,52 @@ def test_a_plugin_that_answers_with_nonsense(world: World, monkeypatch: pytest.M
     assert refused("E_PROTOCOL", lambda: web(world)).option == "status"
     assert "not listed" in info(world)[1][0]
     refused("E_PROTOCOL", lambda: info(world, backend="boxes"))
+
+
+# ---- moves
+
+
+@pytest.fixture
+def crates(world: World, monkeypatch: pytest.MonkeyPatch) -> Boxes:
+    """One more backend of its own kind."""
+    other = Boxes()
+    other.name, other.step = "crates-backend", world.boxes.step  # type: ignore[method-assign]
+    module = types.SimpleNamespace(MANIFEST={**MANIFEST, "name": "crates-backend"}, backend=lambda: other)
+    known = registry._module
+    monkeypatch.setitem(registry.BUILT_IN, "crates-backend", 40)
+    monkeypatch.setitem(worlds.PLUGINS, "crates-backend", module)
+    monkeypatch.setattr(registry, "_module", lambda name: module if name == "crates-backend" else known(name))
+    return other
+
+
+@pytest.mark.parametrize("then", ["again", "stay", "absent"])
+@pytest.mark.parametrize("start", ["crun", "boxes"])
+def test_a_move_that_is_killed_anywhere_loses_nothing(world: World, crates: Boxes, start: str, then: str) -> None:
+    """Also not what only the record knows: the task that moves it says nothing of image and environment."""
+    for step in range(40):
+        world.boxes.kill_at = -1
+        task(world, backend="auto", state="absent")
+        task(world, backend=start, image="oci:/image", env={"A": "kept"})
+        world.boxes.kill_at = step
+        move = {"backend": "crates", "replace_backend": True}
+        try:
+            task(world, **move)
+        except Killed:
+            pass
+        else:
+            break
+        world.boxes.kill_at = -1
+        (found,) = info(world)[0]
+        if then == "stay" and found["backend"] == start:
+            assert not task(world, backend=start)["changed"] or found["status"] == "stopped", step
+            assert [entry["backend"] for entry in info(world)[0]] == [start]
+        wanted = {"backend": "auto", "state": "absent"} if then == "absent" else move
+        healed = task(world, **wanted)
+        assert not task(world, **wanted)["changed"], step
+        if then == "absent":
+            assert (world.boxes.there, crates.there, world.containers, info(world)[0]) == ({}, {}, {}, []), step
+            assert not list(pathlib.Path(world.layout.state).glob("foreign/*/*")), step
+        else:
+            assert healed["container"]["backend"] == "crates" and crates.there["web"]["spec"]["env"] == {"A": "kept"}, step
+            assert (world.boxes.there, world.containers) == ({}, {}), step
+    assert step >= 4, step
