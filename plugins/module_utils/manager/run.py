@@ -61,9 +61,9 @@ def run(module: AnsibleModule, action: Action, process: Process | None = None, r
 
 
 def _to_keep(changed: bool) -> bool:
-    """Whether code is to be kept: what had to be sent always, what had to be compiled by a run that wrote something anyway."""
+    """Whether code is to be kept: what had to be sent or compiled as a whole always, what lacked only by a run that wrote something anyway."""
     found = code()
-    return found is not None and (changed or found.sent is not None)
+    return found is not None and (changed or found.sent is not None or not found.kept)
 
 
 def _hooks(told: list[dict[str, t.Any]]) -> dict[str, t.Any]:

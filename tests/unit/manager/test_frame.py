@@ -13,9 +13,10 @@ import types
 import typing as t
 
 import pytest
-from ansible_collections.nexcage.backends.plugins.module_utils.broker import key
+from ansible_collections.nexcage.backends.plugins.module_utils.broker import kept_code, key
 from ansible_collections.nexcage.backends.plugins.module_utils.manager import converge, execute, information, run
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
+from ansible_collections.nexcage.backends.plugins.module_utils.worker import delivered
 from ansible_collections.nexcage.backends.tests.support import world as worlds
 from ansible_collections.nexcage.backends.tests.unit.manager.test_converge import task
 
@@ -276,3 +277,20 @@ def test_a_child_that_nobody_would_hear_of(world: worlds.World) -> None:
         assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL
     finally:
         signal.signal(signal.SIGCHLD, before)
+
+
+SENT, FOR_ANOTHER_PYTHON, KEPT = delivered.Code("0", b""), delivered.Code("0", b"", {}), delivered.Code("0", b"", {"model/plan.py": b""})
+
+
+@pytest.mark.parametrize(("code", "unchanged"), [(None, False), (SENT, True), (FOR_ANOTHER_PYTHON, True), (KEPT, False)])
+@pytest.mark.parametrize("changed", [False, True])
+@pytest.mark.parametrize(("check", "reading"), [(False, False), (True, False), (False, True)])
+def test_what_keeps_code(
+    world: worlds.World, code: delivered.Code | None, unchanged: bool, changed: bool, check: bool, reading: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[str] = []
+    monkeypatch.setattr(run, "code", lambda: code)
+    monkeypatch.setattr(kept_code, "keep", kept.append)
+    with pytest.raises(SystemExit):
+        run.run(worlds.module({}, check), lambda _session, _parameters: {"changed": changed}, reading=reading)
+    assert bool(kept) is (not check and not reading and code is not None and (changed or unchanged))
