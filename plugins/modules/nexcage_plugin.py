@@ -35,8 +35,9 @@ options:
         stopping and removing them is refused, and so is a command in them, until the plugin is enabled again. Another
         backend takes one over only with O(nexcage.backends.nexcage_container#module:replace_backend=true).
       - V(absent) removes an installed plugin. It is refused while the plugin has containers, or another plugin needs it.
-      - V(reloaded) takes the package that somebody put into C(/etc/nexcage/plugins).
-      - V(rolled_back) brings back the version before the last change.
+      - V(reloaded) takes the package that somebody put into C(/etc/nexcage/plugins). Until then the plugin is refused, as what lies there
+        is not what was installed. A package from O(src) or O(index) replaces it while it is in use, and no other task fails.
+      - V(rolled_back) brings back the version before the last change, in the same way.
     type: str
     choices: [present, absent, enabled, disabled, reloaded, rolled_back]
   src:
