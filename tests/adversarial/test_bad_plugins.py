@@ -17,7 +17,7 @@ from ansible_collections.nexcage.backends.tests.support import modules, packages
 from ansible_collections.nexcage.backends.tests.support.provoking import GRANT
 from ansible_collections.nexcage.backends.tests.support.provoking import NAME as PROBE
 from ansible_collections.nexcage.backends.tests.support.signing import Key
-from ansible_collections.nexcage.backends.tests.support.site import NAME, TIERS, Site
+from ansible_collections.nexcage.backends.tests.support.site import NAME, TIERS, Site, at_tier
 
 pytestmark = pytest.mark.requires("linux", "root", "crun", "ssh-keygen")
 # what a module may return at its top level, and Ansible may add
@@ -29,13 +29,33 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
     return Key(tmp_path_factory.mktemp("key"))
 
 
-@pytest.fixture(params=TIERS)
-def site(request: pytest.FixtureRequest, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, key: Key) -> Site:
+def prepared(folder: pathlib.Path, patch: pytest.MonkeyPatch, tier: str, key: Key) -> Site:
     """A host with the plugin that plays tricks, and one beside it."""
-    made = Site(tmp_path, monkeypatch, request.param, key)
+    made = Site(folder, patch, tier, key)
     made.installed()
     install(made)
     return made
+
+
+@pytest.fixture(scope="module", params=TIERS)
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, key: Key) -> Site:
+    with pytest.MonkeyPatch.context() as patch:
+        return prepared(tmp_path_factory.mktemp("site"), patch, request.param, key)
+
+
+@pytest.fixture
+def tricky(shared: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """One host for all tests that change nothing on it; how the plugin's operations ended is forgotten."""
+    monkeypatch.setenv("NEXCAGE_ROOT", str(shared.root))
+    at_tier(shared.tier, monkeypatch)
+    (pathlib.Path(shared.layout.state) / "plugins" / PROBE / breaker.FILE).unlink(missing_ok=True)
+    return shared
+
+
+@pytest.fixture(params=TIERS)
+def site(request: pytest.FixtureRequest, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, key: Key) -> Site:
+    """A host of its own for each test."""
+    return prepared(tmp_path, monkeypatch, request.param, key)
 
 
 def install(site: Site, source: str = provoking.SOURCE, version: str = "1.0.0", **fields: t.Any) -> None:
@@ -76,22 +96,22 @@ TRICKS = {
 
 
 @pytest.mark.parametrize("name", TRICKS)
-def test_a_plugin_that_misbehaves(site: Site, name: str) -> None:
+def test_a_plugin_that_misbehaves(tricky: Site, name: str) -> None:
     code, said = TRICKS[name]
-    before = kept(site)
+    before = kept(tricky)
     result = play(name, timeout=1 if name == "sleep" else 20)
     error = result["error"]
     assert (error["code"], error["option"], error["value"]) == (code, "backend", "probe") and said in result["msg"], result
-    assert kept(site) == before
+    assert kept(tricky) == before
     assert not play("well-behaved").get("failed"), "the next task has a worker of its own"
 
 
 @pytest.mark.parametrize("name", ["print", "noise"])
-def test_a_plugin_that_only_makes_noise(site: Site, name: str) -> None:
-    before = site.snapshot()
+def test_a_plugin_that_only_makes_noise(tricky: Site, name: str) -> None:
+    before = tricky.snapshot()
     result = play(name)
     assert not result.get("failed") and result["container"] == {"name": name, "status": "absent"}, result
-    assert "printed" not in json.dumps(result) and site.snapshot() == before
+    assert "printed" not in json.dumps(result) and tricky.snapshot() == before
 
 
 LIES = {
@@ -108,12 +128,12 @@ LIES = {
 
 
 @pytest.mark.parametrize("name", LIES)
-def test_case_69_a_listing_with_facts_for_ansible_or_other_lies(site: Site, name: str) -> None:
-    before = kept(site)
+def test_case_69_a_listing_with_facts_for_ansible_or_other_lies(tricky: Site, name: str) -> None:
+    before = kept(tricky)
     result = play(name)
     error = result["error"]
     assert (error["code"], error["option"]) == ("E_PROTOCOL", LIES[name]) and PROBE in error["message"], result
-    assert kept(site) == before
+    assert kept(tricky) == before
     assert not play("well-behaved").get("failed")
 
 
