@@ -67,7 +67,8 @@ def forget(places: records.Places, container: records.Container) -> None:
         NexcageError: ``E_RUNTIME`` where it neither drops it nor may its state be removed for it.
     """
     places = places.of(container.record["backend"])
-    if traces(places.root, container.id):
+    kept = traces(places.root, container.id)
+    if kept:
         tool = Runtime.recorded(container.record, places.root)
         try:
             words = ""
@@ -76,7 +77,7 @@ def forget(places: records.Places, container: records.Container) -> None:
                 words = message(answer.error)
         except NexcageError as error:  # the program is gone; the state must go all the same
             words = error.message
-        left = traces(places.root, container.id)
+        left = [path for path in kept if os.path.lexists(path)]
         if left:
             if cgroup.processes(container.record["cgroup"], cgroup.mode()):
                 raise NexcageError("E_RUNTIME", f"{tool.name} delete: {words}")
