@@ -1,186 +1,23 @@
 # Copyright (c) 2026 NexCage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Containers of a backend of its own kind: what is recorded, asked and done, killed at every step of it, and what is refused.
-
-The plugin is a real one in the manager's hands; what it drives is a dictionary, so that a run can be ended anywhere.
-"""
+"""Containers of a backend of its own kind: what is recorded, asked and done, and what is refused."""
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import pathlib
-import types
-import typing as t
 
 import pytest
-from ansible_collections.nexcage.backends.plugins.module_utils.broker import store
-from ansible_collections.nexcage.backends.plugins.module_utils.manager import converge, execute, foreign, information, registry
-from ansible_collections.nexcage.backends.plugins.module_utils.model import options
+from ansible_collections.nexcage.backends.plugins.module_utils.manager import foreign
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
-from ansible_collections.nexcage.backends.plugins.module_utils.sdk.backend import BackendExtension
-from ansible_collections.nexcage.backends.tests.support import world as worlds
-
-DEFAULTS = {name: entry.get("default") for name, entry in options.argument_spec().items()}
-EXEC = {"command": None, "env": None, "secret_env": None, "user": None, "working_dir": None, "stdin": None, "creates": None, "removes": None, "timeout": 60}
-MANIFEST: dict[str, t.Any] = {
-    "name": "boxes-backend",
-    "version": "1.0.0",
-    "api_version": 1,
-    "capabilities": [f"container_{name}" for name in ("create", "start", "stop", "delete", "list", "info", "exec")],
-    "operations": ["create", "start", "stop", "delete", "replace", "update", "check", "list", "info", "exec", "pause", "resume"],
-    "options": ["image", "env", "secret_env", "memory", "pids_limit", "force_kill"],
-    "live": ["memory", "pids_limit"],
-    "oci": {},
-    "provides_backend": True,
-    "resource_requirements": {"max_memory_mb": 64, "max_cpu_percent": 5, "timeout_seconds": 30},
-    "binary_dependencies": [],
-    "system_requirements": {"os": [], "architecture": [], "kernel_version": ">=0", "virtualization": []},
-    "configuration": {},
-}
-
-
-class Killed(BaseException):
-    """The end of a run, at the step that was asked for."""
-
-
-class Boxes(BackendExtension):
-    """A backend over a dictionary; ``calls`` are the operations, ``fault`` an error to raise, ``kill_at`` the step to end at."""
-
-    name = "boxes-backend"
-
-    def __init__(self) -> None:
-        self.there: dict[str, dict[str, t.Any]] = {}
-        self.calls: list[str] = []
-        self.params: dict[str, dict[str, t.Any]] = {}
-        self.faults: dict[str, NexcageError] = {}
-        self.kill_at = -1
-        self.answer: t.Any = {"rc": 0, "stdout": "hello", "stderr": ""}
-
-    def step(self, _name: str = "") -> None:
-        if self.kill_at == 0:
-            raise Killed
-        self.kill_at -= 1
-
-    def _call(self, name: str, params: dict[str, t.Any]) -> None:
-        self.calls.append(name)
-        self.params[name] = copy.deepcopy(params)
-        if name in self.faults:
-            raise self.faults[name]
-        if name not in ("list", "check"):
-            self.step()
-
-    def _done(self) -> None:
-        self.step()
-
-    def check(self, host: t.Any, params: t.Any) -> None:
-        self._call("check", params)
-
-    def create(self, host: t.Any, params: t.Any) -> dict[str, t.Any]:
-        self._call("create", params)
-        assert params["name"] not in self.there
-        self.there[params["name"]] = {"mark": params["mark"], "status": "created", "spec": params["spec"]}
-        self._done()
-        return {"id": params["name"]}
-
-    def start(self, host: t.Any, params: t.Any) -> None:
-        self._call("start", params)
-        self.there[params["name"]]["status"] = "running"
-        self._done()
-
-    def stop(self, host: t.Any, params: t.Any) -> None:
-        self._call("stop", params)
-        if params["name"] in self.there:
-            self.there[params["name"]]["status"] = "stopped"
-        self._done()
-
-    def delete(self, host: t.Any, params: t.Any) -> None:
-        self._call("delete", params)
-        assert self.there.get(params["name"], {}).get("status") not in ("running", "paused")
-        self.there.pop(params["name"], None)
-        self._done()
-
-    def pause(self, host: t.Any, params: t.Any) -> None:
-        self._call("pause", params)
-        self.there[params["name"]]["status"] = "paused"
-
-    def resume(self, host: t.Any, params: t.Any) -> None:
-        self.start(host, params)
-
-    def update(self, host: t.Any, params: t.Any) -> None:
-        self._call("update", params)
-        self.there[params["name"]]["spec"].update(params["changes"])
-        self._done()
-
-    def list(self, host: t.Any, params: t.Any) -> t.Any:
-        self._call("list", params)
-        names = self.there if params["names"] is None else params["names"]
-        return [{"name": name, **self._shown(self.there[name])} for name in names if name in self.there]
-
-    def _shown(self, box: dict[str, t.Any]) -> dict[str, t.Any]:
-        return {key: box[key] for key in ("mark", "status", "observed", "exit_code") if key in box}
-
-    def info(self, host: t.Any, params: t.Any) -> t.Any:
-        return self.list(host, {"names": [params["name"]]})[0]
-
-    def exec(self, host: t.Any, params: t.Any) -> t.Any:
-        self._call("exec", params)
-        return self.answer
-
-
-class World(worlds.World):
-    """The world of the manager's tests with one backend more."""
-
-    boxes: Boxes
+from ansible_collections.nexcage.backends.tests.support import boxes
+from ansible_collections.nexcage.backends.tests.support.boxes import Boxes, World, info, kinds, record, refused, run, task, web
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> World:
-    made = t.cast("World", worlds.make(monkeypatch, str(tmp_path)))
-    made.boxes = Boxes()
-    module = types.SimpleNamespace(MANIFEST=MANIFEST, backend=lambda: made.boxes)
-    known = registry._module
-    monkeypatch.setitem(registry.BUILT_IN, "boxes-backend", 30)
-    monkeypatch.setitem(worlds.PLUGINS, "boxes-backend", module)
-    monkeypatch.setattr(registry, "_module", lambda name: module if name == "boxes-backend" else known(name))
-    monkeypatch.setattr(registry, "sources", lambda plugin: {"plugin.py": ""})
-    monkeypatch.setattr(store, "CHECKPOINT", lambda name: made.boxes.step() if name.startswith("foreign:") else None)
-    return made
-
-
-def task(world: World, check: bool = False, **parameters: t.Any) -> dict[str, t.Any]:
-    with world.session(check) as session:
-        return converge.converge(session, {**DEFAULTS, "name": "web", "backend": "boxes", **parameters})
-
-
-def web(world: World, check: bool = False, **parameters: t.Any) -> dict[str, t.Any]:
-    return task(world, check, **{"image": "oci:/image", **parameters})
-
-
-def kinds(result: dict[str, t.Any]) -> list[str]:
-    return [action["action"] for action in result["plan"]]
-
-
-def refused(code: str, call: t.Callable[[], object]) -> NexcageError:
-    with pytest.raises(NexcageError) as caught:
-        call()
-    assert caught.value.code == code, caught.value
-    return caught.value
-
-
-def info(world: World, **parameters: t.Any) -> tuple[list[dict[str, t.Any]], list[str]]:
-    with world.session() as session:
-        return information.containers(session, parameters)["containers"], session.warnings
-
-
-def run(world: World, check: bool = False, **parameters: t.Any) -> dict[str, t.Any]:
-    with world.session(check) as session:
-        return execute.execute(session, {**EXEC, "name": "web", "argv": ["a"], **parameters})
-
-
-def record(world: World) -> pathlib.Path:
-    return pathlib.Path(world.layout.state, "foreign/boxes-backend/web.json")
+    return boxes.make(monkeypatch, str(tmp_path))
 
 
 def test_a_life(world: World, tmp_path: pathlib.Path) -> None:
@@ -313,61 +150,6 @@ def test_a_failure_leaves_no_record_of_nothing(world: World) -> None:
     assert kinds(healed) == ["create", "start"] and world.boxes.there["web"]["spec"]["env"] == {"A": "b"}
 
 
-# ---- killed at every step
-
-
-WANTED: dict[str, dict[str, t.Any]] = {
-    "create": {"image": "oci:/image", "memory": "64m", "env": {"A": "new"}},
-    "update": {"memory": "64m"},
-    "replace": {"image": "oci:/image", "env": {"A": "new"}},
-    "absent": {"state": "absent"},
-}
-
-
-@pytest.mark.parametrize("then", ["again", "old", "absent"])
-@pytest.mark.parametrize("what", WANTED)
-def test_killed_anywhere_the_next_run_heals(world: World, monkeypatch: pytest.MonkeyPatch, what: str, then: str) -> None:
-    old = {"image": "oci:/image", "memory": "32m", "env": {"A": "old"}}
-    for step in range(40):
-        world.boxes.kill_at = -1
-        task(world, state="absent")
-        if what != "create":
-            task(world, **old)
-        world.boxes.kill_at = step
-        try:
-            task(world, **WANTED[what])
-        except Killed:
-            pass
-        else:
-            break
-        world.boxes.kill_at = -1
-        assert all(entry["status"] in ("incomplete", "created", "running", "stopped") for entry in info(world)[0])
-        wanted = {"again": WANTED[what], "old": old, "absent": {"state": "absent"}}[then]
-        predicted = task(world, check=True, **wanted)
-        healed = task(world, **wanted)
-        assert kinds(predicted) == kinds(healed), (step, kinds(predicted), kinds(healed))
-        assert not task(world, **wanted)["changed"], step
-        if wanted.get("state") == "absent":
-            assert world.boxes.there == {} and not record(world).exists(), step
-        else:
-            box = world.boxes.there["web"]
-            assert box["status"] == "running", step
-            env = "old" if then == "old" or what == "update" else "new"
-            memory = 32 << 20 if then == "old" or what == "replace" else 64 << 20
-            assert (box["spec"]["env"], box["spec"]["memory"]) == ({"A": env}, memory), step
-    assert step >= 4, step
-
-
-def test_a_half_made_one_that_runs_is_stopped_first(world: World) -> None:
-    world.boxes.kill_at = 3
-    with pytest.raises(Killed):
-        web(world)
-    world.boxes.kill_at = -1
-    world.boxes.there["web"]["status"] = "running"
-    assert kinds(task(world, state="absent")) == ["delete"] and world.boxes.there == {}
-    assert world.boxes.calls[-3:] == ["stop", "delete", "list"]
-
-
 # ---- a command
 
 
@@ -405,52 +187,3 @@ def test_a_plugin_that_answers_with_nonsense(world: World, monkeypatch: pytest.M
     assert refused("E_PROTOCOL", lambda: web(world)).option == "status"
     assert "not listed" in info(world)[1][0]
     refused("E_PROTOCOL", lambda: info(world, backend="boxes"))
-
-
-# ---- moves
-
-
-@pytest.fixture
-def crates(world: World, monkeypatch: pytest.MonkeyPatch) -> Boxes:
-    """One more backend of its own kind."""
-    other = Boxes()
-    other.name, other.step = "crates-backend", world.boxes.step  # type: ignore[method-assign]
-    module = types.SimpleNamespace(MANIFEST={**MANIFEST, "name": "crates-backend"}, backend=lambda: other)
-    known = registry._module
-    monkeypatch.setitem(registry.BUILT_IN, "crates-backend", 40)
-    monkeypatch.setitem(worlds.PLUGINS, "crates-backend", module)
-    monkeypatch.setattr(registry, "_module", lambda name: module if name == "crates-backend" else known(name))
-    return other
-
-
-@pytest.mark.parametrize("then", ["again", "stay", "absent"])
-@pytest.mark.parametrize("start", ["crun", "boxes"])
-def test_a_move_that_is_killed_anywhere_loses_nothing(world: World, crates: Boxes, start: str, then: str) -> None:
-    """Also not what only the record knows: the task that moves it says nothing of image and environment."""
-    for step in range(40):
-        world.boxes.kill_at = -1
-        task(world, backend="auto", state="absent")
-        task(world, backend=start, image="oci:/image", env={"A": "kept"})
-        world.boxes.kill_at = step
-        move = {"backend": "crates", "replace_backend": True}
-        try:
-            task(world, **move)
-        except Killed:
-            pass
-        else:
-            break
-        world.boxes.kill_at = -1
-        (found,) = info(world)[0]
-        if then == "stay" and found["backend"] == start:
-            assert not task(world, backend=start)["changed"] or found["status"] == "stopped", step
-            assert [entry["backend"] for entry in info(world)[0]] == [start]
-        wanted = {"backend": "auto", "state": "absent"} if then == "absent" else move
-        healed = task(world, **wanted)
-        assert not task(world, **wanted)["changed"], step
-        if then == "absent":
-            assert (world.boxes.there, crates.there, world.containers, info(world)[0]) == ({}, {}, {}, []), step
-            assert not list(pathlib.Path(world.layout.state).glob("foreign/*/*")), step
-        else:
-            assert healed["container"]["backend"] == "crates" and crates.there["web"]["spec"]["env"] == {"A": "kept"}, step
-            assert (world.boxes.there, world.containers) == ({}, {}), step
-    assert step >= 4, step
