@@ -357,8 +357,12 @@ def test_files_that_somebody_else_changed(host: Host, backend: str, harm: str) -
         content = json.loads(path.read_text())
         (content["process"] if harm == "config changed" else content["spec"]).update(env=["A=2"] if harm == "config changed" else {"A": "2"})
         path.write_text(json.dumps(content))
-    predicted = host.converge("web", check=True, env={"A": "1"})
-    healed = host.converge("web", env={"A": "1"}, force_kill=True)
+    image = {}
+    if harm == "record changed":  # nothing of it can be taken over
+        assert modules.fails("nexcage_container", name="web", env={"A": "1"})["error"]["option"] == "image"
+        image = {"image": host.image}
+    predicted = host.converge("web", check=True, env={"A": "1"}, **image)
+    healed = host.converge("web", env={"A": "1"}, force_kill=True, **image)
     assert predicted["plan"] == healed["plan"] and healed.actions == ["replace", "start"]
     assert {"config changed": "config.json was changed", "config gone": "config.json is gone", "record changed": "does not match the seal"}[harm] in healed[
         "plan"

@@ -61,7 +61,7 @@ class World:
             return
         os.makedirs(f"{folder}/{IDENTIFIER}", exist_ok=True)
         with open(f"{folder}/{IDENTIFIER}/record.json", "w", encoding="utf-8") as file:
-            json.dump(record(name, self.containers[name]["backend"]), file)
+            json.dump({**record(name, self.containers[name]["backend"]), "spec": self.containers[name]["spec"]}, file)
         with open(folder + "/current", "w", encoding="utf-8") as file:
             file.write(IDENTIFIER)
 
@@ -138,6 +138,7 @@ class Engine:
         record = self.world.containers[name]
         record["spec"].update(changes)
         record["observed"] = {}
+        self.world.remember(name)
 
     def heal(self, name: str) -> None:
         self._call("heal")

@@ -13,6 +13,16 @@ from . import store
 LENGTH = 32  # bytes, as many as SHA-256 gives
 
 
+def path(layout: Layout) -> str:
+    """The file."""
+    return layout.state + "/host.key"
+
+
+def there(layout: Layout) -> bool:
+    """Whether the host has one."""
+    return os.path.lexists(path(layout))
+
+
 def host_key(layout: Layout, make: bool) -> bytes:
     """The host's key.
 
@@ -24,25 +34,26 @@ def host_key(layout: Layout, make: bool) -> bytes:
     Raises:
         NexcageError: ``E_STATE`` for a damaged key, ``E_SPACE`` where none can be written.
     """
-    path = layout.state + "/host.key"
-    key = store.read_bytes(path)
+    file = path(layout)
+    key = store.read_bytes(file)
     if key is None and not make:
         return os.urandom(LENGTH)
     if key is None:
         store.ensure_folder(layout.state)
-        temporary = f"{path}.{os.getpid()}{store.TEMPORARY_SUFFIX}"
+        temporary = f"{file}.{os.getpid()}{store.TEMPORARY_SUFFIX}"
         store.atomic_write(temporary, os.urandom(LENGTH))
         try:
-            os.link(temporary, path)  # unlike a rename it never takes the place of another run's key
+            os.link(temporary, file)  # unlike a rename it never takes the place of another run's key
         except FileExistsError:
             pass
         finally:
             store.remove(temporary)
-        key = store.read_bytes(path)
+        key = store.read_bytes(file)
     if key is None or len(key) != LENGTH:
         raise NexcageError(
             "E_STATE",
-            f"{path} is not a key of {LENGTH} bytes",
-            remedy="restore it from a backup; or remove it, and every container is made again once",
+            f"{file} is not a key of {LENGTH} bytes",
+            value=file,
+            remedy="bring it back from a backup; or remove it, and make each container again once with recreate: true",
         )
     return key

@@ -97,11 +97,7 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
     _check_supported(task, plugin)
     holder = known or plugin
     found = observe.one(session, holder, task.name)
-    host_key = b"" if task.state == "absent" else key.host_key(session.layout, make=not session.check_mode)  # a damaged one hinders no removal
-    if found is not None and task.state != "absent":
-        observe.refuse_misshapen(found)
-        found["damage"] = observe.damage(found, host_key)
-    recorded = ContainerSpec((found or {}).get("spec") or {})
+    host_key, verdict = _sealed(session, task, found)
     desired = task.spec.masked(host_key)
     request = Request(
         task.name,
@@ -113,7 +109,7 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
         live="update" in plugin.manifest["operations"],
     )
     if task.state != "absent":
-        complete = options.complete(desired, recorded, task.parameters)
+        complete = options.complete(desired, verdict.spec, task.parameters)
         observe.refuse_unreachable(task.wait, complete)
         secrets = task.spec.get("secret_env") or {}
         session.orders[task.name] = Order(
@@ -127,6 +123,7 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
         )
         request = request._replace(image=_image(session, plugin, task, found), updates=plugin.manifest["live"] if plugin.foreign else None)
     steps = plan(request, found)
+    _refuse_unsealed(session, task, verdict, steps)
     if known and known.name != plugin.name and any(action.kind in THROUGH_HOLDER for action in steps.actions):
         backends.held(session, known.name, task.name)
     if any(action.kind in MAKES for action in steps.actions):
@@ -143,6 +140,31 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
     if session.check_mode:
         return _result(session, task, steps, found)
     return _result(session, task, steps, _carry_out(session, task, steps, plugin, holder, found))
+
+
+def _sealed(session: Session, task: Task, found: dict[str, t.Any] | None) -> tuple[bytes, observe.Sealed]:
+    """The host's key, and what of the record can be relied on; a removal needs neither."""
+    if task.state == "absent":
+        return b"", observe.Sealed(ContainerSpec({}))
+    there = key.there(session.layout)
+    if not there:
+        from . import seals
+
+        seals.renew(session, task.parameters["recreate"], found is None)
+    own_key = key.host_key(session.layout, make=False)
+    verdict = observe.sealed(session.layout, found, own_key, there)
+    if found is not None:
+        found["damage"] = verdict.damage
+    return own_key, verdict
+
+
+def _refuse_unsealed(session: Session, task: Task, verdict: observe.Sealed, steps: Plan) -> None:
+    """Refuse what would make or change a container by a record that is not sealed."""
+    if verdict.other_key or verdict.damage:
+        from . import seals
+
+        order = session.orders[task.name]
+        session.warnings += seals.refuse_unsealed(session.layout, task.name, verdict, steps, task.parameters["recreate"], order.spec)
 
 
 def _carry_out(

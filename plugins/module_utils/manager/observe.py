@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
 import time
 import typing as t
@@ -13,7 +14,7 @@ from ..broker import store
 from ..broker.oci import records
 from ..model import options
 from ..model.config import Layout
-from ..model.container import ContainerSpec, check_name
+from ..model.container import ContainerSpec, check_name, key_id
 from ..model.errors import NexcageError
 from . import registry
 
@@ -127,6 +128,58 @@ def damage(found: t.Mapping[str, t.Any], key: bytes) -> str:
         return "its config.json was changed behind our back"
     seal = ContainerSpec(found["spec"]).seal(key)
     return "" if f'"org.nexcage.spec":"{seal}"'.encode() in content else "its record does not match the seal on the container"
+
+
+class Sealed(t.NamedTuple):
+    """Whether what is recorded of a container is what this host wrote.
+
+    Without a valid seal a record is not ours: nothing of it gets into a container that is made or changed.
+
+    Args:
+        spec: What is recorded and can be relied on; empty where nothing can.
+        damage: What somebody else has done to record or bundle; empty where nothing.
+        other_key: Whether another key than that of the host sealed it.
+        path: The file of the record; empty where there is none.
+    """
+
+    spec: ContainerSpec
+    damage: str = ""
+    other_key: bool = False
+    path: str = ""
+
+
+def sealed(layout: Layout, found: dict[str, t.Any] | None, own_key: bytes, there: bool) -> Sealed:
+    """Look at the record of an observation, on disk: a plugin told the observation.
+
+    Args:
+        layout: The host's folders.
+        found: The observation; that of a container of the OCI engine gets the recorded spec. ``None`` where there is none.
+        own_key: The key of the host.
+        there: Whether it was there before this run.
+
+    Raises:
+        NexcageError: ``E_STATE`` for a record whose values have wrong types.
+    """
+    if found is None or (found["status"] == "incomplete" and "record" not in found):
+        return Sealed(ContainerSpec({}))
+    if "record" in found:
+        value = store.read_json(found["record"])
+    else:
+        kept = records.find(records.Places(layout, ""), found["name"])
+        if kept is None:
+            return Sealed(ContainerSpec({}))
+        value = kept.record
+        found.update(spec=value["spec"], config_sha256=value.get("config_sha256"))
+        found["backend_details"]["bundle"] = kept.folder
+    refuse_misshapen(found)
+    path, signed = _file(found), value.get("key") if isinstance(value, dict) else None
+    if not there or (signed is not None and signed != key_id(own_key)):
+        return Sealed(ContainerSpec({}), other_key=True, path=path)
+    spec = ContainerSpec(found.get("spec") or {})
+    if "record" not in found and not hmac.compare_digest(str(value.get("seal", spec.seal(own_key))), spec.seal(own_key)):
+        return Sealed(ContainerSpec({}), "its record does not match the seal", path=path)
+    harm = damage(found, own_key)
+    return Sealed(ContainerSpec({}) if harm and "config.json" not in harm else spec, harm, path=path)
 
 
 def everything(session: Session, backend: str | None = None) -> list[dict[str, t.Any]]:

@@ -77,6 +77,11 @@ class ContainerSpec:
         return f"ContainerSpec({', '.join(self.values)})"
 
 
+def key_id(key: bytes) -> str:
+    """What tells one host key from another and nothing else of it (16 hexadecimal digits)."""
+    return hmac.new(key, b"nexcage host key", hashlib.sha256).hexdigest()[:16]
+
+
 def canonical_json(value: t.Any) -> bytes:
     """The one JSON text of a value: sorted keys, no blanks, UTF-8."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")

@@ -13,7 +13,7 @@ import hmac
 import re
 import typing as t
 
-from .container import NAME_PATTERN, ContainerSpec, canonical_json
+from .container import NAME_PATTERN, ContainerSpec, canonical_json, key_id
 from .errors import NexcageError
 from .options import BY_NAME, show
 
@@ -61,7 +61,7 @@ class Record(t.NamedTuple):
     def as_json(self, key: bytes) -> dict[str, t.Any]:
         """The record as it lies on disk, sealed."""
         before = None if self.before is None else {"mark": self.before.mark, "spec": self.before.spec.values}
-        content = {**self._asdict(), "schema_version": SCHEMA_VERSION, "spec": self.spec.values, "before": before}
+        content = {**self._asdict(), "schema_version": SCHEMA_VERSION, "spec": self.spec.values, "before": before, "key": key_id(key)}
         return {**content, "seal": _seal(content, key)}
 
 

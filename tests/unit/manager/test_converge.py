@@ -398,3 +398,14 @@ def test_a_write_operation_in_check_mode_has_no_handlers(world: worlds.World) ->
     with world.session(True) as session, pytest.raises(NexcageError) as caught:
         session.operate(plugin, "start", {"name": "web"})
     assert caught.value.code == "E_READ_ONLY" and caught.value.details["plugin"] == "crun-backend"
+
+
+def test_what_a_plugin_tells_of_the_spec_reaches_no_container(world: worlds.World) -> None:
+    """The record on disk counts: a plugin that lies of a privileged one would otherwise get it."""
+    task(world, image="oci:/image", hostname="one")
+    world.containers["web"]["spec"] = {**world.containers["web"]["spec"], "privileged": True, "hostname": "two"}
+    assert task(world, check=True)["changed"] is False
+    with world.session(check_mode=True) as session:
+        result = converge.converge(session, {**DEFAULTS, "name": "web", "recreate": True})
+        assert [action["action"] for action in result["plan"]] == ["replace", "start"]
+        assert session.orders["web"].spec.get("privileged") is None and session.orders["web"].spec.get("hostname") == "one"

@@ -8,7 +8,7 @@ import os
 import time
 import typing as t
 
-from ...model.container import SCHEMA_VERSION, ContainerSpec, mask
+from ...model.container import SCHEMA_VERSION, ContainerSpec, key_id, mask
 from ...model.errors import NexcageError
 from .. import key, store
 from . import bundle, cgroup_control, conmon, records, removal, rootfs
@@ -54,7 +54,7 @@ def stage(places: records.Places, tool: Runtime, request: Request, step: str) ->
     config = bundle.render(plan, request.spec, _clear(request), origin)  # every refusal of a value comes from here
     if not tool.path or not os.path.isdir(origin.lower):
         raise NexcageError("E_IMAGE", f"the unpacked image {origin.lower} is missing", option="image", value=request.spec.get("image"))
-    record = {**_record(places, tool, request, plan, origin, spec), "config_sha256": records.digest(config)}
+    record = {**_record(places, tool, request, plan, origin, spec, own_key), "config_sha256": records.digest(config)}
     container = records.Container(request.name, identifier, folder, record)
     try:
         _fill(places, tool, container, config, bundle.own_files(request.spec, plan), step)
@@ -72,7 +72,9 @@ def _clear(request: Request) -> dict[str, str]:
     return dict(request.secrets)
 
 
-def _record(places: records.Places, tool: Runtime, request: Request, plan: bundle.Plan, origin: bundle.Source, spec: ContainerSpec) -> dict[str, t.Any]:
+def _record(
+    places: records.Places, tool: Runtime, request: Request, plan: bundle.Plan, origin: bundle.Source, spec: ContainerSpec, own_key: bytes
+) -> dict[str, t.Any]:
     signal_number = request.spec.get("stop_signal")
     return {
         "schema_version": SCHEMA_VERSION,
@@ -88,6 +90,8 @@ def _record(places: records.Places, tool: Runtime, request: Request, plan: bundl
         "stop_signal": signal_number if signal_number is not None else _image_signal(origin.image),
         "stop_timeout": request.spec.get("stop_timeout") if request.spec.get("stop_timeout") is not None else 10,
         "spec": spec.values,
+        "seal": plan.seal,
+        "key": key_id(own_key),
     }
 
 

@@ -8,7 +8,7 @@ import contextlib
 import os
 import typing as t
 
-from ...model.container import ContainerSpec
+from ...model.container import ContainerSpec, key_id
 from ...model.errors import NexcageError
 from .. import key, store
 from . import cgroup, cgroup_control, lifecycle, observe, records, resources
@@ -46,7 +46,9 @@ def apply(places: records.Places, tool: Runtime, name: str, changes: t.Mapping[s
             raise NexcageError("E_UNSUPPORTED", "cannot change while the container exists", option=option, remedy="recreate the container")
     with lifecycle.locked(places, name, "update"):
         container = lifecycle.existing(places, name)
-        spec = ContainerSpec(changes).over(ContainerSpec(container.record["spec"]))
+        recorded = ContainerSpec(container.record["spec"])
+        _refuse_unsealed(places, container, recorded)
+        spec = ContainerSpec(changes).over(recorded)
         resources.check(spec.values)
         wanted = {**spec.values}
         chosen = set(changes) | ({"memory_swap", "memory"} if {"memory", "memory_swap"}.intersection(changes) else set())
@@ -56,6 +58,18 @@ def apply(places: records.Places, tool: Runtime, name: str, changes: t.Mapping[s
             _live(places, tool, container, rendered, limits)
         store.checkpoint("update:live")
         _write(places, container, spec, rendered)
+
+
+def _refuse_unsealed(places: records.Places, container: records.Container, recorded: ContainerSpec) -> None:
+    """What is not sealed shall not be by an update, which takes over what is recorded.
+
+    Raises:
+        NexcageError: ``E_STATE``.
+    """
+    seal = container.record.get("seal")
+    if seal is not None and seal != recorded.seal(key.host_key(places.layout, make=False)):
+        message = f"the record of {container.name} does not match its seal, and an update would take it over"
+        raise NexcageError("E_STATE", message, value=container.folder + "/record.json", remedy="make it again with recreate: true")
 
 
 def _live(places: records.Places, tool: Runtime, container: records.Container, rendered: dict[str, t.Any], changes: dict[str, t.Any]) -> None:
@@ -107,7 +121,7 @@ def _unlimit(places: records.Places, tool: Runtime, container: records.Container
 
 
 def _write(places: records.Places, container: records.Container, spec: ContainerSpec, rendered: dict[str, t.Any]) -> None:
-    path = container.folder + "/config.json"
+    path, own_key = container.folder + "/config.json", key.host_key(places.layout, make=True)
     config = store.read_json(path)
     if config is not None:
         present = config["linux"].setdefault("resources", {})
@@ -118,11 +132,11 @@ def _write(places: records.Places, container: records.Container, spec: Container
                 (present.get("cpu") or {}).pop(field, None)
         for kind, values in rendered.items():
             present[kind] = {**(present.get(kind) or {}), **values}
-        config["annotations"]["org.nexcage.spec"] = spec.seal(key.host_key(places.layout, make=True))
+        config["annotations"]["org.nexcage.spec"] = spec.seal(own_key)
         store.write_json(path, config)
         container.record["config_sha256"] = records.digest(config)
     store.checkpoint("update:config")
-    container.record["spec"] = spec.values
+    container.record.update(spec=spec.values, seal=spec.seal(own_key), key=key_id(own_key))
     for option in ("stop_signal", "stop_timeout"):
         if spec.get(option) is not None:
             container.record[option] = spec.get(option)
