@@ -91,11 +91,12 @@ def test_a_life(place: Place) -> None:
     assert modules.works("nexcage_container", name="w1", state="absent")["changed"] is False
 
 
-def test_the_readme(place: Place) -> None:
-    install, run = (next(iter(task.values())) for task in examples.tasks(NAME))
+def test_the_readme_by_ansible(place: Place, tmp_path: pathlib.Path) -> None:
+    install, _run = (next(iter(task.values())) for task in examples.tasks(NAME))
     assert sorted(install["grant"]) == sorted(place.granted) and set(install["config"]) <= set(place.settings)
-    assert modules.works("nexcage_container", **run).actions == ["create", "start"]
-    assert place.cloud.instances["web"]["labels"] == {"team": "a"}
+    results = examples.four_steps(NAME, tmp_path)
+    assert [result["changed"] for result in results] == [True, True, False, False]
+    assert results[0]["plan"] == results[1]["plan"] and place.cloud.instances["web"]["labels"] == {"team": "a"}
     modules.works("nexcage_container", name="web", state="absent")
 
 

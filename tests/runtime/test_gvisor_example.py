@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import typing as t
 
 import pytest
@@ -67,11 +68,11 @@ def test_a_life(host: Host) -> None:
 
 
 @pytest.mark.usefixtures("gvisor")
-def test_the_readme(host: Host) -> None:
-    (run,) = (next(iter(task.values())) for task in examples.tasks(NAME))
-    given = {**run, "image": host.image, "command": FOREVER, "stop_signal": "KILL"}  # nothing is fetched from elsewhere in a test
-    assert modules.works("nexcage_container", **given).actions == ["create", "start"]
-    modules.works("nexcage_container", name=run["name"], state="absent")
+def test_the_readme_by_ansible(host: Host, tmp_path: pathlib.Path) -> None:
+    results = examples.four_steps(NAME, tmp_path, image=host.image, command=FOREVER, stop_signal="KILL")  # nothing is fetched from elsewhere in a test
+    assert [result["changed"] for result in results] == [True, True, False, False]
+    assert results[0]["plan"] == results[1]["plan"] and results[1]["container"]["status"] == "running"
+    modules.works("nexcage_container", name="web", state="absent")
 
 
 @pytest.mark.usefixtures("gvisor")
