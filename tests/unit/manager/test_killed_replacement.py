@@ -99,6 +99,34 @@ def test_another_task_after_it(place: Place) -> None:
         number += 1
 
 
+def there(place: Place) -> bool:
+    """Whether the plugin works; otherwise it is not installed."""
+    try:
+        return bool(place.look())
+    except NexcageError as error:
+        assert error.code == "E_NOT_FOUND"
+        return False
+
+
+def files(place: Place) -> list[str]:
+    """All that is there of plugins, but for the record with the version floor."""
+    folders = (installed.plugin_dir(place.layout), f"{place.layout.configuration}/grants", records.folder(place.layout, NAME))
+    return sorted(name for folder in folders for _path, _folders, names in os.walk(folder) for name in names if name != records.FILE)
+
+
+def test_killed_at_every_step_of_a_first_installation(place: Place) -> None:
+    number, ends = 1, set()
+    while True:
+        place.remove()
+        if not killed(lambda: place.bring("1.1.0"), number):
+            break
+        ends.add(there(place))
+        place.bring("1.1.0")
+        assert place.look() == "1.1.0" and files(place) == [f"{NAME}-1.1.0.nexcage-plugin", f"{NAME}.json"]
+        number += 1
+    assert number > 10 and ends == {False, True}
+
+
 def test_killed_at_every_step_of_a_reload(place: Place) -> None:
     """What is in the place of the active package is the operator's doing; the same state again goes on from anywhere."""
     number, ends = 1, set()
