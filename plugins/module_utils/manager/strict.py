@@ -27,14 +27,24 @@ def read(path: str) -> t.Any:
             return None
         raise
     try:
-        content = json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant)
-    except RecursionError:
-        raise damaged(path, "nested too deeply") from None
+        content = parse(data)
     except ValueError as error:
         raise damaged(path, f"no JSON that can be relied on: {error}") from None
     if content is None:  # a file that says nothing must not pass for one that is not there
         raise damaged(path, "it holds nothing but null")
     return content
+
+
+def parse(data: bytes) -> t.Any:
+    """The JSON value in UTF-8 text, where it can be read in one way only.
+
+    Raises:
+        ValueError: Also for a key twice in one object, for NaN and Infinity, and for what is nested too deeply.
+    """
+    try:
+        return json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def damaged(path: str, problem: str, code: str = "E_STATE", remedy: str = "correct the file; it was left as it is") -> NexcageError:
@@ -46,7 +56,7 @@ def _object(pairs: list[tuple[str, t.Any]]) -> dict[str, t.Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _value in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is in one object twice")
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)[:64]!a} is in one object twice")
     return found
 
 
