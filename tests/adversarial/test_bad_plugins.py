@@ -171,6 +171,15 @@ CREATES = """
     def create(self, host, params):
         return host.oci.create(params["name"], host.image.ensure(params["image"])["digest"])
 
+    def start(self, host, params):
+        host.oci.start(params["name"])
+
+    def stop(self, host, params):
+        host.oci.stop(params["name"], 9, 0)
+
+    def exec(self, host, params):
+        return {"rc": 0, "stdout": "done", "stderr": ""} if host.state.get("honest") is None else host.oci.exec(params["name"])
+
     def delete(self, host, params):
         if host.state.get("honest"):
             host.oci.delete(params["name"])
@@ -192,12 +201,18 @@ def test_a_plugin_that_says_it_did_what_it_did_not(site: Site) -> None:
     install(site, source, "1.0.1")
     result = modules.fails("nexcage_container", **task)
     assert (result["error"]["code"], result["error"]["value"]) == ("E_PROTOCOL", "web") and "says that it has done create" in result["msg"]
-    capabilities = [*GRANT, "container_delete"]
+    operations = ["start", "stop", "exec", "delete"]
+    capabilities = [*GRANT, *(f"container_{operation}" for operation in operations)]
     more = source.replace(DOES_NOTHING, CREATES)
-    install(site, more, "1.0.2", capabilities=capabilities, operations=[*provoking.OPERATIONS, "delete"])
+    install(site, more, "1.0.2", capabilities=capabilities, operations=[*provoking.OPERATIONS, *operations])
     assert modules.works("nexcage_container", **task)["container"]["status"] == "created"
+    assert modules.works("nexcage_container", **{**task, "state": "started"})["container"]["status"] == "running"
+    lied = modules.fails("nexcage_container_exec", name="web", argv=["/bin/busybox", "true"])
+    assert lied["error"]["code"] == "E_PROTOCOL" and "says that it has done exec, and no command was run" in lied["msg"]
     gone = {"name": "web", "backend": "probe", "state": "absent"}
-    assert "says that it has done delete, and the container is created" in modules.fails("nexcage_container", **gone)["msg"]
+    assert "says that it has done delete, and the container is stopped" in modules.fails("nexcage_container", **gone)["msg"]
+    modules.works("nexcage_container", **{**task, "state": "started"})
+    assert modules.works("nexcage_container_exec", name="web", argv=["/bin/busybox", "true"])["rc"] == 0
     assert modules.works("nexcage_container", **gone)["changed"]
 
 

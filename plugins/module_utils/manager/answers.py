@@ -102,8 +102,13 @@ def refuse_lie(plugin: str, action: str, name: str, status: str) -> None:
         NexcageError: ``E_PROTOCOL``.
     """
     if status in UNDONE.get(action, ()):
-        message = f"{plugin} says that it has done {action}, and the container is {status}"
-        raise NexcageError("E_PROTOCOL", message, option="name", value=name, remedy=REMEDY, details={"plugin": plugin})
+        raise lie(plugin, action, name, f"the container is {status}")
+
+
+def lie(plugin: str, action: str, name: str, seen: str) -> NexcageError:
+    """The error that says what a plugin says, and what is seen instead."""
+    message = f"{plugin} says that it has done {action}, and {seen}"
+    return NexcageError("E_PROTOCOL", message, option="name", value=name, remedy=REMEDY, details={"plugin": plugin})
 
 
 def _text(record: t.Any) -> str:

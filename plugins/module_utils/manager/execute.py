@@ -65,6 +65,10 @@ def _shown(process: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 def _outcome(session: Session, plugin: registry.Plugin, name: str, value: t.Any) -> dict[str, t.Any]:
     """How the command ended, as the broker saw it; what the plugin says of it where no command of the broker did it."""
     found = session.outcome(plugin, name)
+    if found is None and not plugin.foreign:
+        from . import answers
+
+        raise answers.lie(plugin.name, "exec", name, "no command was run in the container")
     if found is None:
         from . import foreign
 
