@@ -12,7 +12,7 @@ from ansible.errors import AnsibleError
 from ansible_collections.nexcage.backends.plugins.module_utils.broker import guarded
 from ansible_collections.nexcage.backends.plugins.module_utils.manager import archive, lockfile, package, packaging, packing, source
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
-from ansible_collections.nexcage.backends.plugins.plugin_utils.delivery import Delivery
+from ansible_collections.nexcage.backends.plugins.plugin_utils.delivery import Delivery, asked
 
 
 class ActionModule(Delivery):
@@ -25,7 +25,7 @@ class ActionModule(Delivery):
         result: dict[str, t.Any] = super(Delivery, self).run(tmp, task_vars)
         arguments = dict(self._task.args)
         try:
-            files = {} if _true(arguments.get("remote_src")) else self._read(arguments)
+            files = {} if asked(arguments, "remote_src") else self._read(arguments)
         except NexcageError as error:
             return {**result, "failed": True, "msg": str(error), "error": error.as_dict()}
         try:
@@ -101,7 +101,3 @@ def read_lock(path: str) -> tuple[str, bytes]:
     data = guarded.read_any(path, lockfile.SIZE_LIMIT)
     lockfile.read(data, path)
     return lockfile.FILE, data
-
-
-def _true(value: t.Any) -> bool:
-    return value is True or str(value).lower() in ("yes", "true", "on", "1")

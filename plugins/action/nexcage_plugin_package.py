@@ -31,11 +31,11 @@ class ActionModule(delivery.Delivery):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Test first: what does not pass is not packaged."""
         told: dict[str, t.Any] = {}
-        if str(self._task.args.get("conformance")).lower() in ("yes", "true", "on", "1"):
-            try:
+        try:
+            if delivery.asked(self._task.args, "conformance"):
                 told = {"conformance": conformance(self._source())}
-            except NexcageError as error:
-                return {"failed": True, "changed": False, "msg": str(error), "error": error.as_dict()}
+        except NexcageError as error:
+            return {"failed": True, "changed": False, "msg": str(error), "error": error.as_dict()}
         return {**super().run(tmp, task_vars), **told}
 
     def _source(self) -> str:

@@ -19,7 +19,9 @@ import zlib
 from pathlib import Path
 
 from ansible import constants
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
+from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 
 SOURCES = Path(__file__).resolve().parents[1] / "module_utils"
 CACHE = "nexcage-code"  # in the folder that Ansible makes for each of its runs
@@ -60,6 +62,19 @@ class Delivery(ActionBase):
                 return t.cast("dict[str, t.Any]", answer)
         arguments = {**arguments, "_code_data": base64.b64encode(data).decode()}
         return t.cast("dict[str, t.Any]", self._execute_module(module_name=name, module_args=arguments, task_vars=variables, wrap_async=asynchronous))
+
+
+def asked(arguments: t.Mapping[str, t.Any], option: str) -> bool:
+    """Whether a task says yes to an option, in whichever word: what its module would understand.
+
+    Raises:
+        NexcageError: ``E_INVALID`` for what is neither yes nor no.
+    """
+    value = arguments.get(option)
+    try:
+        return value is not None and bool(boolean(value))
+    except TypeError:
+        raise NexcageError("E_INVALID", "neither yes nor no", option=option, value=value) from None
 
 
 def code(folder: str) -> tuple[str, bytes]:

@@ -59,7 +59,7 @@ def packaged(tmp_path: pathlib.Path, plugin: pathlib.Path, *options: str) -> tup
     """Package a plugin that has to pass the conformance suite; the play's code, and the result."""
     (tmp_path / "out").mkdir(exist_ok=True)
     play = tmp_path / "play.yml"
-    text = PLAY.replace("{folder}/plugin", str(plugin)).replace("{folder}", str(tmp_path)).replace('key_file: "', 'conformance: true\n      # "')
+    text = PLAY.replace("{folder}/plugin", str(plugin)).replace("{folder}", str(tmp_path)).replace('key_file: "', 'conformance: y\n      # "')
     play.write_text(text)
     outcome = run_playbook(tmp_path / "home", play, *options)
     return outcome.code, outcome.of("package")

@@ -13,6 +13,9 @@ import typing as t
 import zlib
 
 import pytest
+from ansible.plugins.action import ActionBase
+from ansible_collections.nexcage.backends.plugins.action import nexcage_plugin
+from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 from ansible_collections.nexcage.backends.plugins.plugin_utils import delivery
 
 MODULES = delivery.SOURCES.parent / "modules"
@@ -99,3 +102,36 @@ def test_an_asynchronous_task_takes_it_along() -> None:
     action = Delivery(False)
     assert action.deliver({"name": "web"}, {}, asynchronous=True) == {"changed": True}
     assert ["_code_data" in call["module_args"] and call["wrap_async"] for call in action.calls] == [True]
+
+
+# ---- what action plugins ask themselves before the module can
+
+
+@pytest.mark.parametrize("value", [True, 1, "y", "Y", "t", "yes", "True", " on ", "1"])
+def test_yes_in_each_word_that_a_module_understands(value: t.Any) -> None:
+    assert delivery.asked({"option": value}, "option")
+
+
+@pytest.mark.parametrize("arguments", [{}, *({"option": value} for value in (None, False, 0, "n", "f", "no", "off", "0"))])
+def test_no_in_each_word_that_a_module_understands(arguments: dict[str, t.Any]) -> None:
+    assert not delivery.asked(arguments, "option")
+
+
+@pytest.mark.parametrize("value", ["maybe", "", 2, [True]])
+def test_what_is_neither_is_refused(value: t.Any) -> None:
+    with pytest.raises(NexcageError, match=r"option=.*neither yes nor no"):
+        delivery.asked({"option": value}, "option")
+
+
+@pytest.mark.parametrize(("word", "there"), [("y", True), ("n", False), ("maybe", None)])
+def test_where_a_package_is_looked_for(word: str, there: bool | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    action = object.__new__(nexcage_plugin.ActionModule)
+    action._task, action._connection = t.cast("t.Any", Task()), t.cast("t.Any", Connection())
+    monkeypatch.setattr(action._task, "args", {"src": "/nexcage/no/such/package", "remote_src": word}, raising=False)
+    monkeypatch.setattr(ActionBase, "run", lambda *_arguments: {})
+    monkeypatch.setattr(action, "_remove_tmp_path", lambda _path: None)
+    monkeypatch.setattr(action, "_find_needle", lambda _folder, path: path)
+    monkeypatch.setattr(action, "deliver", lambda *_arguments: {"changed": True})
+    result = action.run()
+    assert result.get("changed", False) is bool(there)
+    assert there or result["error"]["option"] == ("remote_src" if there is None else "src")
