@@ -216,6 +216,28 @@ def test_a_plugin_that_says_it_did_what_it_did_not(site: Site) -> None:
     assert modules.works("nexcage_container", **gone)["changed"]
 
 
+CANNOT_LOAD = {
+    "1 / 0": ("E_PLUGIN", "ZeroDivisionError"),
+    "def backend(:": ("E_PLUGIN", "SyntaxError"),
+    "x = 1": ("E_PLUGIN", "backend"),
+    "import socket": ("E_PLUGIN", "socket"),
+    "import os; os._exit(3)": ("E_CRASH", "ended with code 3"),
+    "while True: pass": ("E_LIMIT", "processor time"),
+}
+
+
+def test_a_plugin_that_cannot_be_loaded(site: Site) -> None:
+    for number, (source, (code, said)) in enumerate(CANNOT_LOAD.items(), 1):
+        install(site, source, f"1.0.{number}")
+        before = kept(site)
+        result = play("well-behaved")
+        error = result["error"]
+        assert (error["code"], error["option"], error["value"]) == (code, "backend", "probe") and said in result["msg"], result
+        assert kept(site) == before
+    install(site, version="1.1.0")
+    assert not play("well-behaved").get("failed")
+
+
 def test_one_bad_plugin_is_quarantined_and_the_other_is_not(site: Site) -> None:
     for _turn in range(breaker.FAULTS):
         assert play("crash")["error"]["code"] == "E_CRASH"

@@ -257,8 +257,10 @@ class Session:
                 self._workers.pop(name).close()
             try:
                 worker = self._loaded(plugin, limits_of(requirements))
-            except BaseException:
+            except BaseException as error:
                 self._budget.leave(plugin.name)
+                if isinstance(error, NexcageError):
+                    _about(error, plugin, None).details.setdefault("plugin", plugin.name)
                 raise
             self._workers[plugin.name] = worker
             self._sandboxes[plugin.name] = worker.sandbox
