@@ -21,7 +21,7 @@ import typing as t
 import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.broker import store
 from ansible_collections.nexcage.backends.plugins.module_utils.manager import index, installed, packing, records
-from ansible_collections.nexcage.backends.tests.adversarial.test_packages import WRONG_MEMBERS
+from ansible_collections.nexcage.backends.tests.adversarial.test_package_members import WRONG_MEMBERS
 from ansible_collections.nexcage.backends.tests.support import mirror, modules, packages, signing
 from ansible_collections.nexcage.backends.tests.support.site import NAME, TIERS, Site, forked
 
