@@ -12,16 +12,17 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.nexcage.backends.plugins.module_utils.manager import packing
+from ansible_collections.nexcage.backends.plugins.module_utils.manager import index, packing
 from ansible_collections.nexcage.backends.plugins.module_utils.model.manifest import RULES
-from ansible_collections.nexcage.backends.tests.support import modules
-from ansible_collections.nexcage.backends.tests.support.signing import Key
+from ansible_collections.nexcage.backends.tests.support import mirror, modules
+from ansible_collections.nexcage.backends.tests.support.signing import INDEX, Key
 from ansible_collections.nexcage.backends.tests.support.site import NAME, Site
 from ansible_collections.nexcage.backends.tests.unit.model.test_manifest import RICH, SMALLEST, WRONG, changed
 
 pytestmark = pytest.mark.requires("linux", "root", "ssh-keygen")
 DEEP = "[" * 100_000 + "]" * 100_000
 DEEP_OBJECT = '{"a":' * 10_000 + "1" + "}" * 10_000
+TEXTS = {"deep": DEEP, "deep object": DEEP_OBJECT, "a key twice": '{"version": 1, "version": 1}', "NaN": '{"version": NaN}', "cut off": "{", "empty": ""}
 
 
 @pytest.fixture(scope="module")
@@ -132,9 +133,7 @@ HOST_FILES: dict[str, tuple[str, dict[str, t.Any], str]] = {
 
 
 @pytest.mark.requires("crun")
-@pytest.mark.parametrize(
-    "text", [DEEP, DEEP_OBJECT, '{"version": 1, "version": 1}', '{"version": NaN}', "{", ""], ids=["deep", "deep object", "twice", "NaN", "cut", "empty"]
-)
+@pytest.mark.parametrize("text", TEXTS.values(), ids=list(TEXTS))
 @pytest.mark.parametrize("file", HOST_FILES)
 def test_a_file_of_the_host_that_is_no_document(site: Site, file: str, text: str) -> None:
     module, parameters, code = HOST_FILES[file]
@@ -150,3 +149,25 @@ def test_a_file_of_the_host_that_is_no_document(site: Site, file: str, text: str
     assert site.snapshot() == before
     path.unlink() if right is None else path.write_text(right)
     modules.works(module, **parameters)
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=list(TEXTS))
+def test_an_index_and_a_lock_file_that_are_no_document(site: Site, text: str) -> None:
+    """Both signed, or the operator's own: what is read in them is still not believed."""
+    signer, folder = Key(site.folder, "index"), site.folder / "mirror"
+    folder.mkdir()
+    site.trust.write("index_signers", signer.line(mirror.PRINCIPAL, INDEX))
+    published = mirror.Mirror(folder, site.key, signer, site.trust)
+    pathlib.Path(site.package()).rename(folder / f"{NAME}-1.0.0.nexcage-plugin")
+    published.publish()
+    lock = site.folder / "lock.json"
+    lock.write_text(text)
+    assert site.refused("E_STATE", str(lock), index=published.url, lock_file=str(lock))
+    right = published.files()
+    path = folder / index.FILE
+    path.write_text(text)
+    path.with_name(index.SIGNATURE_FILE).write_bytes(signer.sign(text.encode(), INDEX))
+    assert site.refused("E_INTEGRITY", published.url, index=published.url)
+    for name in (index.FILE, index.SIGNATURE_FILE):
+        (folder / name).write_bytes(right[name])
+    assert site.ask(index=published.url, check=True)["changed"]
