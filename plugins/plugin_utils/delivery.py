@@ -90,10 +90,13 @@ def code(folder: str) -> tuple[str, bytes]:
             return data[:DIGEST].hex(), data[DIGEST:]
     packed = pack(SOURCES)
     digest = hashlib.sha256(packed)
-    with contextlib.suppress(OSError):  # a full disk: it is made again by the next task
-        own = f"{place}.{os.getpid()}"
+    own = f"{place}.{os.getpid()}"
+    try:
         Path(own).write_bytes(digest.digest() + packed)
         os.rename(own, place)
+    except OSError:  # a full disk: it is made again by the next task, and what little room there is, is Ansible's
+        with contextlib.suppress(OSError):
+            os.unlink(own)
     return digest.hexdigest(), packed
 
 

@@ -47,6 +47,12 @@ def test_without_a_place_it_is_made_all_the_same(tmp_path: pathlib.Path) -> None
     assert delivery.code(str(tmp_path / "no/such/folder")) == delivery.code(str(tmp_path))
 
 
+def test_what_cannot_be_kept_takes_no_room(tmp_path: pathlib.Path) -> None:
+    (tmp_path / delivery.CACHE).mkdir()
+    assert delivery.code(str(tmp_path)) == delivery.code(str(tmp_path / "no/such/folder"))
+    assert [path.name for path in tmp_path.iterdir()] == [delivery.CACHE]
+
+
 def test_the_same_files_give_the_same_bytes(tmp_path: pathlib.Path) -> None:
     for name in ("one", "other"):
         (tmp_path / name / "deep").mkdir(parents=True)
