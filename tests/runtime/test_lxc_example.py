@@ -107,6 +107,7 @@ def test_a_limit_changes_live_and_drift_is_put_right(host: Host, task: dict[str,
     ("option", "value", "code"),
     [
         ("memory_swap", "1g", "E_UNSUPPORTED"),
+        ("stop_timeout", 600, "E_UNSUPPORTED"),
         ("secret_env", {"TOKEN": "hush-hush"}, "E_UNSUPPORTED"),
         ("image", "oci:/tmp/nx-there-is-no-such-image:1", "E_IMAGE"),
         ("command", None, "E_INVALID"),

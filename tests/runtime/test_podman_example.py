@@ -133,6 +133,7 @@ def test_commands_and_secrets(host: Host, task: dict[str, t.Any]) -> None:
         ("image", "oci:/tmp/nx-there-is-no-such-image:1", "E_IMAGE"),
         ("image", "oci:/tmp/Upper:1", "E_UNSUPPORTED"),
         ("mounts", [{"source": "/srv,ro", "target": "/srv"}], "E_UNSUPPORTED"),
+        ("stop_timeout", 600, "E_UNSUPPORTED"),
     ],
 )
 def test_what_it_cannot_do_is_said_before_anything_changes(task: dict[str, t.Any], option: str, value: t.Any, code: str) -> None:
@@ -200,6 +201,14 @@ def killed_at(step: int, **parameters: t.Any) -> bool:
     ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60)
     assert ended.returncode in (0, -signal.SIGKILL), ended.stdout
     return ended.returncode != 0
+
+
+def test_a_job(task: dict[str, t.Any]) -> None:
+    asked = {**task, "command": ["/bin/sh", "-c", "echo done; exit 4"], "wait": "exited"}
+    made = modules.works("nexcage_container", **asked)
+    assert (made["container"]["status"], made["container"]["exit_code"]) == ("stopped", 4) and "exit code 4" in made["msg"]
+    assert made["container"]["started"] and made["container"]["finished"] and "done" in pathlib.Path(made["container"]["backend_details"]["log"]).read_text()
+    assert modules.works("nexcage_container", **{**asked, "state": "present", "wait": None})["changed"] is False
 
 
 # Of the record's steps: 1 before podman does anything, 2 once it has done it. tests/unit/manager/test_foreign.py has them all.

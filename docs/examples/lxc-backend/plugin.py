@@ -13,6 +13,7 @@ ROOT = "containers"
 MARK = "lxc.group = nexcage-"  # of a container's groups LXC itself makes no use but to start some with the machine
 STATUS = {"RUNNING": "running", "STARTING": "running", "FROZEN": "paused", "FREEZING": "paused", "THAWED": "running"}
 NOT_RUNNING = 2  # lxc-stop(1)
+PATIENCE = 290  # seconds for a stop; what is left of a command's 300 is for LXC itself
 UNLIMITED = -1
 PERIOD = 100000  # microseconds that a quota of processor time is for
 MEMORY = {"lxc.cgroup.memory.limit_in_bytes": "memory.limit_in_bytes", "lxc.cgroup2.memory.max": "memory.max"}
@@ -29,6 +30,8 @@ class Backend(BackendExtension):
         spec = params["spec"]
         if not spec.get("command"):
             raise PluginError("LXC does not know what to run, as it makes nothing of an image's own command", "E_INVALID", "give command")
+        if (spec.get("stop_timeout") or 0) > PATIENCE:
+            raise Unsupported(f"a command may take 300 seconds, and stop_timeout more than {PATIENCE} of them is too long", "give less")
         _configuration(spec, "", "")
         if spec.get("image"):
             host.image.resolve(spec["image"], "always")

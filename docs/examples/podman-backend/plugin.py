@@ -16,6 +16,7 @@ MARK = "org.nexcage.mark"  # the label that says that a container is ours
 STATUS = {"created": "created", "configured": "created", "initialized": "created", "running": "running", "paused": "paused"}
 NEVER = "0001-01-01T00:00:00Z"
 STEP = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"  # one part of an image's name
+PATIENCE = 290  # seconds for a stop; what is left of a command's 300 is for podman itself
 FAILED = 125  # podman itself failed, and not what it ran
 
 
@@ -27,6 +28,8 @@ class Backend(BackendExtension):
     def check(self, host, params):
         """What podman would refuse only once it was too late."""
         image = params["spec"].get("image")
+        if (params["spec"].get("stop_timeout") or 0) > PATIENCE:
+            raise Unsupported(f"a command may take 300 seconds, and stop_timeout more than {PATIENCE} of them is too long", "give less")
         if image is None:
             return
         form, _colon, rest = image.partition(":")
@@ -108,6 +111,8 @@ def _run(host, command, values=None):
     answer = host.command.run(command, values or {})
     if answer["rc"] != 0:
         raise _failure(command, answer)
+    if answer["truncated"] and command == "list":
+        raise PluginError("podman lists more containers than the broker hands on, 2 MiB", "E_RUNTIME", "remove those that nobody needs")
     return answer
 
 
