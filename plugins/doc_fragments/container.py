@@ -281,7 +281,8 @@ options:
         It need not be this container that answers, as the network is the host's. Where something answered before the
         container was started, a warning says so.
       - A condition that can no longer come true is an error at once, and one that O(state) rules out is refused
-        before anything changes.
+        before anything changes, such as V(exited) with O(state=stopped) where the container would be made again and
+        not be started.
     type: str
   timeout:
     description:

@@ -124,6 +124,7 @@ def _converge(session: Session, task: Task) -> dict[str, t.Any]:
         request = request._replace(image=_image(session, plugin, task, found), updates=plugin.manifest["live"] if plugin.foreign else None)
     steps = plan(request, found)
     _refuse_unsealed(session, task, verdict, steps)
+    observe.refuse_unreached(task.wait, task.state, task.name, steps.status[1], steps.changed)
     if known and known.name != plugin.name and any(action.kind in THROUGH_HOLDER for action in steps.actions):
         backends.held(session, known.name, task.name)
     if any(action.kind in MAKES for action in steps.actions):

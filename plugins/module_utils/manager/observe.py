@@ -271,6 +271,27 @@ def refuse_unreachable(condition: Wait | None, spec: ContainerSpec) -> None:
         )
 
 
+def refuse_unreached(condition: Wait | None, state: str, name: str, after: str, changed: bool) -> None:
+    """Refuse to wait for what the plan does not lead to, before any of it is done.
+
+    Args:
+        condition: What to wait for.
+        state: What the task wants, aliases resolved.
+        name: The container.
+        after: Its status once the plan is done.
+        changed: Whether the plan does anything.
+
+    Raises:
+        NexcageError: ``E_INVALID``.
+    """
+    if condition is None or after == "running" or (condition.kind == "exited" and after != "created"):
+        return
+    message = f"cannot come true with state {state}: {name} {'would be' if changed else 'is'} {after}"
+    message += " and will not exit" if condition.kind == "exited" else ""
+    remedy = "leave wait out, a stop waits for the end by itself" if state == "stopped" else "use state: started, or leave wait out"
+    raise NexcageError("E_INVALID", message, option="wait", value=str(condition), remedy=remedy)
+
+
 def wait(session: Session, plugin: registry.Plugin, name: str, condition: Wait | None, timeout: float, started: bool) -> dict[str, t.Any] | None:
     """Observe until the condition holds; without one, observe once.
 
