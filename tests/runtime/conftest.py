@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import pathlib
 import shutil
 import typing as t
 
 import pytest
+from ansible_collections.nexcage.backends.plugins.module_utils.broker.image import ImageStore
 from ansible_collections.nexcage.backends.tests.support import modules
 from ansible_collections.nexcage.backends.tests.support.host import RUNTIMES, Host
+from ansible_collections.nexcage.backends.tests.support.image_tools import make_store
 
 
 @pytest.fixture(scope="session")
@@ -47,3 +50,9 @@ def tidy(request: pytest.FixtureRequest) -> t.Iterator[None]:
 @pytest.fixture(params=RUNTIMES)
 def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@pytest.fixture
+def store(tmp_path: pathlib.Path) -> ImageStore:
+    """An image store of its own."""
+    return make_store(tmp_path)

@@ -8,7 +8,6 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import stat
 import subprocess
 import time
@@ -225,58 +224,6 @@ def test_a_deaf_one_is_killed_after_stop_timeout(host: Host, backend: str) -> No
     host.converge("deaf", recreate=True, stop_timeout=0)
     host.converge("deaf", state="absent", force_kill=True)
     assert time.monotonic() - begin < 2.5
-
-
-# ---- waiting
-
-
-def test_wait_for_the_end_and_its_exit_code(host: Host, backend: str) -> None:
-    done = host.start("job", backend, command=["sh", "-c", "sleep 0.2; echo done; exit 7"], wait="exited")
-    assert done["container"]["status"] == "stopped" and done["container"]["exit_code"] == 7 and done["container"]["finished"]
-    assert pathlib.Path(done["container"]["backend_details"]["log"]).read_text().endswith("done\n")
-    host.converge("job", state="absent")
-
-
-def test_wait_for_it_to_run(host: Host, backend: str) -> None:
-    begin = time.monotonic()
-    assert host.start("web", backend, wait="running")["container"]["status"] == "running"
-    assert time.monotonic() - begin > 1
-    begin = time.monotonic()
-    assert not host.start("web", backend, wait="running")["changed"]
-    assert time.monotonic() - begin < 0.8  # it has run all along
-    host.converge("web", state="absent", force_kill=True)
-
-
-def test_waiting_ends_as_soon_as_it_cannot_come_true(host: Host, backend: str) -> None:
-    begin = time.monotonic()
-    failed = modules.fails("nexcage_container", name="job", backend=backend, image=host.image, command=["sh", "-c", "exit 3"], wait="running")
-    assert failed["error"]["option"] == "wait" and "exit code 3" in failed["msg"] and "container.log" in failed["msg"]
-    assert failed.actions == ["create", "start"] and failed["changed"]
-    host.converge("job", command=["sh", "-c", "exit 4"], state="stopped")
-    failed = modules.fails("nexcage_container", name="job", wait="port:1", network_mode="host")
-    assert failed["error"]["option"] == "wait" and "exit code 4" in failed["msg"]
-    assert time.monotonic() - begin < 3
-    created = modules.fails("nexcage_container", name="other", backend=backend, image=host.image, state="stopped", wait="exited")
-    assert created["error"]["option"] == "wait"
-    for name in ("job", "other"):
-        host.converge(name, state="absent")
-
-
-def test_wait_for_a_port(host: Host, backend: str) -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        port = listener.getsockname()[1]
-        assert host.start("web", backend, network_mode="host", wait=f"port:{port}")["changed"]
-    begin = time.monotonic()
-    failed = modules.fails("nexcage_container", name="web", wait=f"port:{port}", timeout=1)
-    assert failed["error"]["code"] == "E_TIMEOUT" and failed["error"]["option"] == "wait" and 0.9 < time.monotonic() - begin < 2
-    host.converge("web", state="absent", force_kill=True)
-
-
-def test_wait_is_not_for_check_mode(host: Host, backend: str) -> None:
-    assert host.start("web", backend, wait="running", check=True)["changed"]
-    assert host.one("web") is None
 
 
 # ---- images

@@ -4,80 +4,24 @@
 
 from __future__ import annotations
 
-import copy
-import ctypes
 import errno
 import json
 import os
 import pathlib
 import re
 import shutil
-import subprocess
 import typing as t
 
 import pytest
-from ansible_collections.nexcage.backends.plugins.module_utils.broker import image_pull, image_skopeo, image_source
+from ansible_collections.nexcage.backends.plugins.module_utils.broker import image_pull, image_source
 from ansible_collections.nexcage.backends.plugins.module_utils.broker.image import ImageStore
-from ansible_collections.nexcage.backends.plugins.module_utils.broker.image_process import Outcome
 from ansible_collections.nexcage.backends.plugins.module_utils.broker.image_reference import parse
-from ansible_collections.nexcage.backends.plugins.module_utils.broker.store import Lock, write_json
 from ansible_collections.nexcage.backends.plugins.module_utils.model.config import Layout
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 from ansible_collections.nexcage.backends.tests.support import images
+from ansible_collections.nexcage.backends.tests.support.image_tools import Tools
 
 OTHER = "sha256:" + "0" * 64
-CONVERTED = "converted"
-
-
-class Tools:
-    """skopeo and umoci as far as the store can tell: the copy copies the layout, unpacking makes a folder."""
-
-    def __init__(self) -> None:
-        self.calls: list[list[str]] = []
-        self.hooks: dict[str, t.Callable[[pathlib.Path], object]] = {}  # doing -> called in the staging folder
-
-    def run(self, arguments: list[str], timeout: float, environment: t.Mapping[str, str], folder: str) -> Outcome:
-        self.calls.append(arguments)
-        doing = next(word for word in ("--dest-decompress", "inspect", "copy", "unpack") if word in arguments)
-        here = pathlib.Path(folder)
-        source, target = arguments[-2:]
-        if doing == "copy":
-            name = target[4:].partition(":")[0]
-            if source.startswith("oci:/"):
-                path, _colon, tag = source[4:].partition(":")
-                shutil.copytree(path, here / name)
-                index = json.loads((here / name / "index.json").read_bytes())
-                index["manifests"] = [entry for entry in index["manifests"] if tag in ("", entry["annotations"][images.TAG])]
-                (here / name / "index.json").write_text(json.dumps(index))
-            else:
-                (here / name).mkdir()
-        elif doing == "--dest-decompress":
-            (here / "plain").mkdir()
-        elif doing == "unpack":
-            (here / "rootfs").mkdir()
-            (here / "rootfs/hello").write_text("hello")
-        answer = self.hooks[doing](here) if doing in self.hooks else b""
-        return Outcome(0, answer, "") if isinstance(answer, bytes) else Outcome(1, b"", str(answer))
-
-    def started(self) -> list[str]:
-        return [next(word for word in ("--dest-decompress", "inspect", "copy", "unpack") if word in call) for call in self.calls]
-
-
-@pytest.fixture
-def tools(monkeypatch: pytest.MonkeyPatch) -> Tools:
-    fake = Tools()
-    monkeypatch.setattr(image_skopeo, "run", fake.run)
-    return fake
-
-
-@pytest.fixture
-def store(tmp_path: pathlib.Path) -> ImageStore:
-    return ImageStore(Layout.for_user(0, {"NEXCAGE_ROOT": str(tmp_path)}), {"HOME": str(tmp_path)})
-
-
-@pytest.fixture
-def layout(tmp_path: pathlib.Path) -> images.Layout:
-    return images.Layout(tmp_path / "source")
 
 
 def refused(function: t.Callable[..., object], *arguments: t.Any, **options: t.Any) -> NexcageError:
@@ -282,95 +226,6 @@ def test_layers_that_umoci_does_not_know(store: ImageStore, layout: images.Layou
     store.ensure(layout.tag(manifest, "1"))
     assert tools.started() == ["copy", "--dest-decompress", "copy", "unpack"]
     assert tools.calls[-1][-2:] == ["plain-layout:image", "rootfs"]
-
-
-@pytest.mark.parametrize("doing", ["copy", "unpack"])
-@pytest.mark.parametrize(
-    ("failure", "code"),
-    [
-        ("it broke", "E_IMAGE"),
-        ("no space left on device", "E_SPACE"),
-        (subprocess.TimeoutExpired("x", 600), "E_TIMEOUT"),
-        (OSError(errno.ENOSPC, "No space left on device"), "E_SPACE"),
-        (OSError(errno.EACCES, "Permission denied"), "E_PRIVILEGE"),
-        ("not started", "E_BINARY"),
-    ],
-)
-def test_failing_step_leaves_nothing(store: ImageStore, layout: images.Layout, tools: Tools, doing: str, failure: t.Any, code: str) -> None:
-    reference = layout.tag(layout.manifest([]), "1")
-
-    def fail(_folder: pathlib.Path) -> object:
-        if code == "E_BINARY":
-            raise NexcageError(code, failure)
-        if isinstance(failure, Exception):
-            raise copy.copy(failure)
-        return failure
-
-    tools.hooks[doing] = fail
-    error = refused(store.ensure, reference)
-    assert (error.code, error.option, error.value) == (code, "image", reference)
-    if code == "E_SPACE":
-        assert f"no space left in {store.folder} while " in error.message
-        assert error.remedy == f"free some space in {store.folder}"
-    assert os.listdir(store.folder) == []
-    assert store.references() == {}
-    del tools.hooks[doing]
-    assert store.ensure(reference)["changed"] is True
-
-
-def test_disk_that_is_full_at_the_last_moment(store: ImageStore, layout: images.Layout, tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_syncfs(*_arguments: object, **_options: object) -> t.Any:
-        class Library:
-            @staticmethod
-            def syncfs(_descriptor: int) -> int:
-                ctypes.set_errno(errno.ENOSPC)
-                return -1
-
-        return Library
-
-    monkeypatch.setattr(ctypes, "CDLL", no_syncfs)
-    reference = layout.tag(layout.manifest([]), "1")
-    assert refused(store.ensure, reference).code == "E_SPACE"
-    assert os.listdir(store.folder) == []
-
-
-@pytest.mark.parametrize("name", ["image.json", "references.json"])
-def test_full_disk_for_the_small_files(store: ImageStore, layout: images.Layout, tools: Tools, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    write = write_json
-
-    def full(path: str, value: t.Any) -> None:
-        if path.endswith(name):
-            raise NexcageError("E_SPACE", "no space left on device", value=path)
-        write(path, value)
-
-    monkeypatch.setattr(image_pull, "write_json", full)
-    reference = layout.tag(layout.manifest([]), "1")
-    error = refused(store.ensure, reference)
-    assert (error.code, error.value) == ("E_SPACE", reference)
-    assert "while writing the image" in error.message
-    assert store.references() == {}
-    assert left_behind(store) == []
-
-
-def test_locked_image(store: ImageStore, layout: images.Layout, tools: Tools) -> None:
-    manifest = layout.manifest([])
-    reference = layout.tag(manifest, "1")
-    with Lock(f"{store.layout.runtime}/locks/image-{manifest['digest'][7:]}", 1, "another run"):
-        error = refused(store.ensure, reference, timeout=0.01)
-    assert (error.code, error.option) == ("E_LOCKED", "image")
-    assert "another run" in error.message
-
-
-def test_leftovers_of_dead_runs_are_removed(store: ImageStore, layout: images.Layout, tools: Tools) -> None:
-    living, dead = "a" * 64, "b" * 64
-    for name in (f"{living}-1", f"{dead}-2", f"{dead}-2-damaged"):
-        os.makedirs(f"{store.folder}/{image_pull.STAGING}{name}/rootfs")
-    with Lock(f"{store.layout.runtime}/locks/image-{living}", 1, "another run"):
-        store.ensure(layout.tag(layout.manifest([]), "1"))
-    assert left_behind(store) == [f"{image_pull.STAGING}{living}-1"]
-    store.ensure(layout.tag(layout.manifest([], {"User": "1"}), "2"))
-    assert left_behind(store) == []
-    assert os.listdir(f"{store.layout.runtime}/locks") == ["image-references"]
 
 
 @pytest.mark.parametrize(
