@@ -92,7 +92,7 @@ EXAMPLES = r"""
 RETURN = r"""
 ---
 container:
-  description: The container after the task, in the same form on every backend.
+  description: The container after the task, in the same form on every backend. In check mode the container as it is now.
   returned: success, and where O(wait) or a pause failed
   type: dict
   contains:
@@ -129,7 +129,9 @@ container:
       description: When it last ended.
       type: str
     exit_code:
-      description: How it last ended, 128 and the signal's number if a signal ended it. C(null) if not known.
+      description:
+        - How it last ended, 128 and the signal's number if a signal ended it. C(null) if not known.
+        - In check mode C(null) too if the container would be started or made again.
       type: int
     labels:
       description: Its labels.

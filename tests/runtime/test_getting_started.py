@@ -47,12 +47,14 @@ def test_a_job_that_runs_once_until_it_ends_well(host: Host, tmp_path: pathlib.P
     job = next(task for task in tasks if task["name"] == "Run it once")
     home, root = tmp_path / "home", {"NEXCAGE_ROOT": str(host.root)}
 
-    def run(code: int) -> ansible_cli.Outcome:
+    def run(code: int, *options: str) -> ansible_cli.Outcome:
         job["nexcage.backends.nexcage_container"]["command"] = ["/bin/sh", "-c", f"exit {code}"]
-        return ansible_cli.run_playbook(home, ansible_cli.write_playbook(tmp_path / "job.yml", {"tasks": tasks}), **root)
+        return ansible_cli.run_playbook(home, ansible_cli.write_playbook(tmp_path / "job.yml", {"tasks": tasks}), *options, **root)
 
     failed = run(3)
     assert failed.code != 0 and "migrate-7 ended with exit code 3; its log is " in failed.text and "Unknown error" not in failed.text, failed.text
+    predicted = run(0, "--check")
+    assert predicted.code == 0 and predicted.of("Run it once")["changed"], predicted.text
     assert run(0).of("Run it once")["container"]["exit_code"] == 0
     assert "skipped=1" in run(0).text
     host.converge("migrate-7", state="absent")

@@ -348,6 +348,8 @@ def _explain_pause(task: Task, found: t.Mapping[str, t.Any] | None, error: Nexca
 
 def _result(session: Session, task: Task, steps: Plan, found: t.Mapping[str, t.Any] | None) -> dict[str, t.Any]:
     record = observe.record(found) if found is not None else {"name": task.name, "status": "absent"}
+    if session.check_mode and found is not None and any(action.kind in (*MAKES, "start") for action in steps.actions):
+        record["exit_code"] = None  # that of an earlier run, which says nothing of the one that is predicted
     result = {
         "changed": steps.changed,
         "plan": steps.as_list(),

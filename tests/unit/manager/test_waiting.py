@@ -77,3 +77,14 @@ def test_what_has_stopped_and_is_not_started(world: worlds.World) -> None:
     assert task(world, memory="64m", wait="running")["changed"]
     task(world, state="paused")
     assert refused(world, state="present", wait="running").message.endswith("web is paused")
+
+
+def test_a_job_that_has_not_run_yet_has_no_exit_code(world: worlds.World) -> None:
+    """In check mode that of an earlier run would say how the next one ends."""
+    world.exits_after = 1
+    assert task(world, image="oci:/image", wait="exited")["container"]["exit_code"] == 3
+    for given in ({}, {"hostname": "two"}, {"hostname": "two", "state": "stopped"}):
+        predicted = task(world, True, **given)
+        assert predicted["changed"] and predicted["container"]["exit_code"] is None
+    assert task(world, True, state="stopped")["container"]["exit_code"] == 3  # nothing is to be run
+    assert task(world, True, state="stopped", memory="64m")["container"]["exit_code"] == 3
