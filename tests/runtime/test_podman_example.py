@@ -134,6 +134,7 @@ def test_commands_and_secrets(host: Host, task: dict[str, t.Any]) -> None:
         ("image", "oci:/tmp/Upper:1", "E_UNSUPPORTED"),
         ("mounts", [{"source": "/srv,ro", "target": "/srv"}], "E_UNSUPPORTED"),
         ("stop_timeout", 600, "E_UNSUPPORTED"),
+        ("command", [], "E_UNSUPPORTED"),
     ],
 )
 def test_what_it_cannot_do_is_said_before_anything_changes(task: dict[str, t.Any], option: str, value: t.Any, code: str) -> None:
@@ -201,6 +202,26 @@ def killed_at(step: int, **parameters: t.Any) -> bool:
     ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60)
     assert ended.returncode in (0, -signal.SIGKILL), ended.stdout
     return ended.returncode != 0
+
+
+def test_every_option_means_what_it_means_elsewhere(host: Host, task: dict[str, t.Any]) -> None:
+    (host.files / "data").mkdir(exist_ok=True)
+    asked: dict[str, t.Any] = {
+        **{**task, "user": "65534:65534", "groups": ["12"], "working_dir": "/etc", "hostname": "inside", "read_only": True, "init": True},
+        **{"cap_drop": ["ALL"], "cap_add": ["NET_ADMIN"], "cpus": "0.5", "cpu_shares": 512, "pids_limit": 77, "memory": "64m", "memory_swap": "96m"},
+        **{"stop_signal": "USR1", "stop_timeout": 3, "network_mode": "host", "annotations": {"a": "b"}, "volumes": [f"{host.files}/data:/data:ro"]},
+        **{"tmpfs": ["/scratch:size=1m,mode=0700"], "ulimits": ["nofile=900:1000", *LIMITS[1:]]},
+    }
+    process = process_of(modules.works("nexcage_container", **asked)["container"])
+    shell = modules.works("nexcage_container_exec", name=WEB, argv=["/bin/sh", "-c", "id; touch /x /data/x; ps"], user="0")
+    assert "Read-only file system" in shell["stderr"] and "uid=0" in shell["stdout"]
+    assert [process.mount(target)[0] for target in ("/scratch", "/proc")] == ["tmpfs", "proc"] and "size=1024k" in process.mount("/scratch")
+    assert "ro" in process.mount("/data") and process.mount("/tmp") == [] and process.limit("Max open files") == ["900", "1000"]
+    assert process.group("pids", "pids.max", "pids.max") == "77" and process.link("ns/net") == os.readlink("/proc/self/ns/net")
+    assert modules.works("nexcage_container", **asked)["changed"] is False
+    unlimited = {**task, "memory": "-1", "memory_swap": "-1", "pids_limit": -1, "cpus": "-1"}
+    assert modules.works("nexcage_container", **unlimited).actions == ["replace", "start"]
+    assert modules.works("nexcage_container", **unlimited)["changed"] is False
 
 
 def test_a_job(task: dict[str, t.Any]) -> None:

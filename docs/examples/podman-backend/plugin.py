@@ -30,6 +30,9 @@ class Backend(BackendExtension):
         image = params["spec"].get("image")
         if (params["spec"].get("stop_timeout") or 0) > PATIENCE:
             raise Unsupported(f"a command may take 300 seconds, and stop_timeout more than {PATIENCE} of them is too long", "give less")
+        for option in ("command", "entrypoint"):
+            if params["spec"].get(option) == []:
+                raise Unsupported(f"podman takes an empty {option} for the image's own", f"name one, or leave {option} out")
         if image is None:
             return
         form, _colon, rest = image.partition(":")

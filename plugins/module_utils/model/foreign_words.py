@@ -16,6 +16,7 @@ from . import template, values
 from .errors import NexcageError
 
 Values = t.Mapping[str, t.Any]
+PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 # What an exec is told, apart from its secrets and what it reads.
 PROCESS = ("argv", "env", "user", "working_dir")
 
@@ -56,12 +57,14 @@ def texts(option: str, value: t.Any, form: str = "plain") -> list[str]:
     Args:
         option: Its name.
         value: Not ``None``.
-        form: ``plain``; ``json`` for one text with all of it; ``cpus`` for a number of CPUs.
+        form: ``plain``; ``json`` for one text with all of it; ``cpus`` for a number of CPUs; ``limit`` with 0 for no limit.
     """
     if form == "json":
         return [json.dumps(value, ensure_ascii=False, separators=(",", ":"))]
     if form == "cpus":
         return ["0" if value == values.UNLIMITED else values.show_cpus(value)]
+    if form == "limit":
+        return ["0" if value == values.UNLIMITED else str(value)]
     if option == "mounts":
         return [_mount(mount) for mount in value]
     if isinstance(value, bool):
@@ -84,10 +87,29 @@ def _mount(mount: Values) -> str:
     for name in ("source", "target"):
         if any(character in (mount[name] or "") for character in ',"\n'):
             message = "a path with a comma, a quote or a line feed cannot be handed to this backend's program"
-            raise NexcageError("E_UNSUPPORTED", message, option="mounts", value=mount[name])
+            raise NexcageError("E_UNSUPPORTED", message, option="mounts", value=mount[name], remedy="use another path")
     pairs = [("type", mount["type"]), ("source", mount["source"]), ("target", mount["target"])]
     words = [f"{name}={text}" for name, text in pairs if text is not None]
-    return ",".join([*words, *(["readonly=true"] if mount["read_only"] else []), *mount["options"]])
+    return ",".join([*words, *(["readonly=true"] if mount["read_only"] else []), *filter(None, map(_mount_option, mount["options"]))])
+
+
+def _mount_option(item: str) -> str:
+    """An option of mount(8) in that form; empty where it says what is so anyway.
+
+    Raises:
+        NexcageError: ``E_UNSUPPORTED`` for one that this form does not have.
+    """
+    name, _equals, value = item.partition("=")
+    if name in ("size", "mode"):
+        return f"tmpfs-{name}={value}"
+    if name in PROPAGATIONS:
+        return f"bind-propagation={name}"
+    if name in ("nosuid", "nodev", "noexec", "suid", "dev", "exec"):
+        return name
+    if name not in ("bind", "rbind"):
+        message = f"the mount option {item} cannot be handed to this backend's program"
+        raise NexcageError("E_UNSUPPORTED", message, option="mounts", value=item, remedy="leave it out, or use another backend")
+    return "bind-nonrecursive=true" if name == "bind" else ""
 
 
 def standard_input(entry: Values, secrets: t.Mapping[str, str], process: Values) -> bytes | None:

@@ -89,7 +89,7 @@ PARAMETER = Record(
         "type": Field(Choice("uint", "container_name", "node", "relative_path", "choice", "option", "process")),
         "choices": Field(ListOf(PLAIN, minimum=1), ABSENT),
         "option": Field(Choice(*OPEN_OPTIONS), ABSENT),  # in place of the one that the hole is named after
-        "form": Field(Choice("plain", "json", "cpus"), ABSENT),
+        "form": Field(Choice("plain", "json", "cpus", "limit"), ABSENT),
     }
 )
 PARAMETERS = Field(MapOf(LABEL, PARAMETER, 16), {})

@@ -37,6 +37,8 @@ def words(argument: str, value: t.Any, form: str | None = None, name: str = "mem
         ("{value}", ["a", "b"], "json", ['["a","b"]']),
         ("--cpus={value}", 150000, "cpus", ["--cpus=1.5"]),
         ("--cpus={value}", -1, "cpus", ["--cpus=0"]),
+        ("--memory={value}", -1, "limit", ["--memory=0"]),
+        ("--memory={value}", 5, "limit", ["--memory=5"]),
         ("--ulimit={value}", {"nofile": [1, 2]}, None, ["--ulimit=nofile=1:2"]),
     ],
 )
@@ -57,10 +59,16 @@ def test_the_process_of_an_exec() -> None:
 
 
 def test_mounts() -> None:
-    mount = {"type": "bind", "source": "/a b", "target": "/t", "read_only": True, "options": ["rslave"]}
-    assert words("--mount={value}", [mount], name="mounts") == ["--mount=type=bind,source=/a b,target=/t,readonly=true,rslave"]
-    tmpfs = {"type": "tmpfs", "source": None, "target": "/t", "read_only": False, "options": []}
-    assert words("--mount={value}", [tmpfs], name="mounts") == ["--mount=type=tmpfs,target=/t"]
+    mount = {"type": "bind", "source": "/a b", "target": "/t", "read_only": True, "options": ["bind", "nosuid", "rslave"]}
+    made = "--mount=type=bind,source=/a b,target=/t,readonly=true,bind-nonrecursive=true,nosuid,bind-propagation=rslave"
+    assert words("--mount={value}", [mount], name="mounts") == [made]
+    tmpfs = {"type": "tmpfs", "source": None, "target": "/t", "read_only": False, "options": ["mode=0700", "size=1m"]}
+    assert words("--mount={value}", [tmpfs], name="mounts") == ["--mount=type=tmpfs,target=/t,tmpfs-mode=0700,tmpfs-size=1m"]
+    assert words("--mount={value}", [{**tmpfs, "options": ["rbind"]}], name="mounts") == ["--mount=type=tmpfs,target=/t"]
+    for item in ("uid=5", "nr_inodes=1k", "strictatime"):
+        with pytest.raises(NexcageError) as caught:
+            words("--mount={value}", [{**tmpfs, "options": [item]}], name="mounts")
+        assert (caught.value.code, caught.value.option, caught.value.value) == ("E_UNSUPPORTED", "mounts", item)
     for change in ({"source": "/a,ro=false"}, {"target": '/"'}, {"target": "/a\nb"}):
         with pytest.raises(NexcageError) as caught:
             words("--mount={value}", [{**mount, **change}], name="mounts")
