@@ -12,7 +12,7 @@ import typing as t
 import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.manager import index, lockfile, trust
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
-from ansible_collections.nexcage.backends.tests.support import mirror, mirror_server, signing
+from ansible_collections.nexcage.backends.tests.support import certificates, mirror, mirror_server, signing
 from ansible_collections.nexcage.backends.tests.support.mirror import DAY, Mirror
 
 pytestmark = pytest.mark.requires("linux", "ssh-keygen")
@@ -67,7 +67,7 @@ def served(tmp_path: pathlib.Path, request: pytest.FixtureRequest) -> t.Iterator
     if request.param == "file":
         yield Served(published, None, None)
         return
-    authority = mirror_server.Authority(tmp_path)
+    authority = certificates.Authority(tmp_path)
     with mirror_server.serve(authority.issue()) as server:
         yield Served(published, server, str(authority.path))
 

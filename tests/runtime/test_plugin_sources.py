@@ -10,7 +10,7 @@ import typing as t
 
 import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.manager import index, lockfile
-from ansible_collections.nexcage.backends.tests.support import mirror, mirror_server, modules, releases, signing
+from ansible_collections.nexcage.backends.tests.support import certificates, mirror, mirror_server, modules, releases, signing
 from ansible_collections.nexcage.backends.tests.support.ansible_cli import examples, plays_well, run_playbook, write_playbook
 from ansible_collections.nexcage.backends.tests.support.mirror import Mirror
 
@@ -82,7 +82,7 @@ def test_what_was_tampered_with_is_fetched_again(published: Mirror) -> None:
 
 
 def test_over_https(published: Mirror, tmp_path: pathlib.Path) -> None:
-    authority = mirror_server.Authority(tmp_path)
+    authority = certificates.Authority(tmp_path)
     with mirror_server.serve(authority.issue()) as server:
         server.files = {f"/{name}": content for name, content in published.files().items()}
         refused("E_HTTP", index=server.url("/"))

@@ -11,7 +11,7 @@ import threading
 import typing as t
 import urllib.parse
 
-from ansible_collections.nexcage.backends.tests.support import web
+from ansible_collections.nexcage.backends.tests.support import certificates, web
 
 PAGE = 3  # instances
 TOKEN = "an-api-token-that-nobody-shows"
@@ -166,7 +166,7 @@ class Everything(dict[str, t.Callable[[web.Handler], None]]):
 @contextlib.contextmanager
 def serving(folder: pathlib.Path) -> t.Iterator[tuple[Cloud, dict[str, t.Any]]]:
     """A cloud, and the settings with which the plugin reaches it."""
-    certificate = web.certificate(folder, "localhost", "127.0.0.1")
+    certificate = certificates.self_signed(folder, "localhost", "127.0.0.1")
     cloud = Cloud()
     with web.serving(certificate=certificate) as server:
         server.routes = Everything(cloud.serve)

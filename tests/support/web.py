@@ -1,24 +1,17 @@
 # Copyright (c) 2026 NexCage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Real HTTP and HTTPS servers on loopback, and certificates for them."""
+"""Real HTTP and HTTPS servers on loopback."""
 
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import http.server
-import ipaddress
 import json
 import pathlib
 import socket
 import ssl
 import threading
 import typing as t
-
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -31,13 +24,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         size = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(size)
         self.server.seen.append({"method": self.command, "target": self.path, "headers": dict(self.headers), "body": body.decode()})
-        path = self.path.partition("?")[0]
-        act = self.server.routes.get(path)
-        if act is not None:
-            act(self)
-            return
-        status, kind, content = 200, "application/json", json.dumps({"path": self.path, "headers": dict(self.headers), "body": body.decode()}).encode()
-        self.reply(status, kind, content)
+        self.server.respond(self, body.decode())
 
     def reply(self, status: int, kind: str, content: bytes, **headers: str) -> None:
         self.send_response(status)
@@ -75,6 +62,14 @@ class Server(http.server.ThreadingHTTPServer):
             context.load_cert_chain(certificate)
             self.socket = context.wrap_socket(self.socket, server_side=True)
 
+    def respond(self, handler: Handler, body: str) -> None:
+        """Answer one request: as its path says, else with what was asked."""
+        act = self.routes.get(handler.path.partition("?")[0])
+        if act is not None:
+            act(handler)
+            return
+        handler.reply(200, "application/json", json.dumps({"path": handler.path, "headers": dict(handler.headers), "body": body}).encode())
+
     @property
     def port(self) -> int:
         return int(self.server_address[1])
@@ -83,10 +78,19 @@ class Server(http.server.ThreadingHTTPServer):
         """A client that goes away is what some tests are about."""
 
 
+Kind = t.TypeVar("Kind", bound=Server)
+
+
 @contextlib.contextmanager
 def serving(address: str = "127.0.0.1", certificate: pathlib.Path | None = None) -> t.Iterator[Server]:
     """A server that answers until the end of the block."""
-    server = Server(address, certificate)
+    with running(Server(address, certificate)) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def running(server: Kind) -> t.Iterator[Kind]:
+    """The same for a server that was made already."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
@@ -129,24 +133,3 @@ def raw(*parts: bytes, pause: float = 0.0, address: str = "127.0.0.1") -> t.Iter
             listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join()
-
-
-def certificate(folder: pathlib.Path, *names: str, days: int = 1) -> pathlib.Path:
-    """A self-signed certificate for names and addresses, with its key, in one file; negative ``days`` for one that is over."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
-    now = dt.datetime.now(dt.timezone.utc)
-    begin, end = sorted((now - dt.timedelta(hours=1), now + dt.timedelta(days=days)))
-    alternatives: list[x509.GeneralName] = []
-    for text in names:
-        try:
-            alternatives.append(x509.IPAddress(ipaddress.ip_address(text)))
-        except ValueError:
-            alternatives.append(x509.DNSName(text))
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(x509.random_serial_number())
-    builder = builder.not_valid_before(begin).not_valid_after(end).add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-    made = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(key, hashes.SHA256())
-    file = folder / f"{names[0]}-{days}.pem"
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    file.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
-    return file

@@ -15,7 +15,7 @@ from ansible_collections.nexcage.backends.plugins.module_utils.broker import con
 from ansible_collections.nexcage.backends.plugins.module_utils.model.effects_extra import EXTRA
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 from ansible_collections.nexcage.backends.plugins.module_utils.model.manifest import check_manifest
-from ansible_collections.nexcage.backends.tests.support import web
+from ansible_collections.nexcage.backends.tests.support import certificates, web
 
 TOKEN = "s3cret-token-of-the-api"
 NAMED = {"name": {"type": "container_name"}}
@@ -221,31 +221,31 @@ class TestTls:
         return Client(server.port, host, changed(tls=True, ca_file="authorities"), **more)
 
     def test_a_valid_one(self, tmp_path: pathlib.Path) -> None:
-        certificate = web.certificate(tmp_path, "localhost", "127.0.0.1")
+        certificate = certificates.self_signed(tmp_path, "localhost", "127.0.0.1")
         with web.serving(certificate=certificate) as server:
             assert self.client(server, certificate)("GET")["status"] == 200
             assert self.client(server, certificate, "127.0.0.1")("GET")["status"] == 200
 
     def test_one_of_an_authority_that_nobody_trusts(self, tmp_path: pathlib.Path) -> None:
-        certificate = web.certificate(tmp_path, "localhost")
+        certificate = certificates.self_signed(tmp_path, "localhost")
         with web.serving(certificate=certificate) as server:
             error = self.client(server, None).refused("GET")
             assert (error.code, "self-signed" in error.message.replace(" ", "-")) == ("E_HTTP", True)
             assert server.seen == []
 
     def test_one_for_another_name(self, tmp_path: pathlib.Path) -> None:
-        certificate = web.certificate(tmp_path, "other.example.org")
+        certificate = certificates.self_signed(tmp_path, "other.example.org")
         with web.serving(certificate=certificate) as server:
             error = self.client(server, certificate).refused("GET")
             assert (error.code, "localhost" in error.message) == ("E_HTTP", True)
 
     def test_one_that_is_over(self, tmp_path: pathlib.Path) -> None:
-        certificate = web.certificate(tmp_path, "localhost", days=-2)
+        certificate = certificates.self_signed(tmp_path, "localhost", days=-2)
         with web.serving(certificate=certificate) as server:
             assert "expired" in self.client(server, certificate).refused("GET").message
 
     def test_a_server_without_it(self, server: web.Server, tmp_path: pathlib.Path) -> None:
-        assert self.client(server, web.certificate(tmp_path, "localhost")).refused("GET").code == "E_HTTP"
+        assert self.client(server, certificates.self_signed(tmp_path, "localhost")).refused("GET").code == "E_HTTP"
         assert self.client(server, tmp_path / "missing").refused("GET").code == "E_HTTP"
 
 
@@ -326,7 +326,7 @@ class TestSecrets:
         assert (error.code, "without TLS" in error.message) == ("E_CAPABILITY", True)
 
     def test_with_tls(self, tmp_path: pathlib.Path) -> None:
-        certificate = web.certificate(tmp_path, "localhost")
+        certificate = certificates.self_signed(tmp_path, "localhost")
         document = {**changed(tls=True, ca_file="authorities"), "secrets": self.DOCUMENT["secrets"]}
         with web.serving(certificate=certificate) as server:
             Client(server.port, "localhost", document, token=TOKEN, authorities=str(certificate))("GET")

@@ -14,24 +14,24 @@ import typing as t
 import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.manager import fetch
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
-from ansible_collections.nexcage.backends.tests.support import mirror_server
+from ansible_collections.nexcage.backends.tests.support import certificates, mirror_server
 
 pytestmark = pytest.mark.requires("linux")
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> mirror_server.Authority:
-    return mirror_server.Authority(tmp_path_factory.mktemp("authority"))
+def authority(tmp_path_factory: pytest.TempPathFactory) -> certificates.Authority:
+    return certificates.Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture
-def server(authority: mirror_server.Authority) -> t.Iterator[mirror_server.Server]:
+def server(authority: certificates.Authority) -> t.Iterator[mirror_server.Server]:
     with mirror_server.serve(authority.issue()) as made:
         made.files["/file"] = b"content"
         yield made
 
 
-def get(server: mirror_server.Server, authority: mirror_server.Authority, path: str = "/file", limit: int = 1000, timeout: float = 10.0) -> bytes:
+def get(server: mirror_server.Server, authority: certificates.Authority, path: str = "/file", limit: int = 1000, timeout: float = 10.0) -> bytes:
     return fetch.fetch(server.url(path), limit, str(authority.path), timeout)
 
 
@@ -42,21 +42,21 @@ def refused(*arguments: t.Any, **options: t.Any) -> NexcageError:
     return caught.value
 
 
-def test_a_file(server: mirror_server.Server, authority: mirror_server.Authority) -> None:
+def test_a_file(server: mirror_server.Server, authority: certificates.Authority) -> None:
     assert get(server, authority) == get(server, authority, limit=7) == b"content"
     server.files["/?a=b"] = b""
     assert fetch.fetch(server.url("?a=b"), 1, str(authority.path)) == b""
     assert "Authorization" not in server.asked[0][1] and server.asked[0][1]["Accept-Encoding"] == "identity"
 
 
-def test_an_authority_that_nobody_knows(server: mirror_server.Server, authority: mirror_server.Authority) -> None:
+def test_an_authority_that_nobody_knows(server: mirror_server.Server, authority: certificates.Authority) -> None:
     error = refused(server.url("/file"), 1000)
     assert error.code == "E_HTTP" and "ca_file" in error.remedy
     assert server.asked == [] and get(server, authority)
 
 
 @pytest.mark.parametrize(("address", "days"), [("127.0.0.2", 30), ("127.0.0.1", -10)], ids=["another host", "expired"])
-def test_a_certificate_that_does_not_fit(authority: mirror_server.Authority, address: str, days: int) -> None:
+def test_a_certificate_that_does_not_fit(authority: certificates.Authority, address: str, days: int) -> None:
     with mirror_server.serve(authority.issue(address, days)) as server:
         assert refused(server, authority).code == "E_HTTP" and server.asked == []
 
@@ -68,13 +68,13 @@ def test_no_file_of_certificates(server: mirror_server.Server, tmp_path: pathlib
         assert (error.code, error.option) == ("E_INVALID", "ca_file")
 
 
-def test_no_proxy_is_asked(server: mirror_server.Server, authority: mirror_server.Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_is_asked(server: mirror_server.Server, authority: certificates.Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("https_proxy", "HTTPS_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     assert get(server, authority) == b"content"
 
 
-def test_size(server: mirror_server.Server, authority: mirror_server.Authority) -> None:
+def test_size(server: mirror_server.Server, authority: certificates.Authority) -> None:
     assert refused(server, authority, limit=6).code == "E_LIMIT"
 
     def endless(handler: http.server.BaseHTTPRequestHandler) -> None:
@@ -87,24 +87,24 @@ def test_size(server: mirror_server.Server, authority: mirror_server.Authority) 
     assert refused(server, authority, limit=1 << 20).code == "E_LIMIT"
 
 
-def test_without_a_length(server: mirror_server.Server, authority: mirror_server.Authority) -> None:
+def test_without_a_length(server: mirror_server.Server, authority: certificates.Authority) -> None:
     server.answers["/file"] = (200, {"Content-Length": ""}, b"content")
     assert get(server, authority) == b"content"
 
 
-def test_cut_off(server: mirror_server.Server, authority: mirror_server.Authority) -> None:
+def test_cut_off(server: mirror_server.Server, authority: certificates.Authority) -> None:
     server.answers["/file"] = (200, {"Content-Length": "9"}, b"content")
     assert refused(server, authority).code == "E_HTTP"
 
 
 @pytest.mark.parametrize(("status", "code"), [(404, "E_NOT_FOUND"), (410, "E_NOT_FOUND"), (403, "E_HTTP"), (500, "E_HTTP"), (204, "E_HTTP"), (304, "E_HTTP")])
-def test_other_answers(server: mirror_server.Server, authority: mirror_server.Authority, status: int, code: str) -> None:
+def test_other_answers(server: mirror_server.Server, authority: certificates.Authority, status: int, code: str) -> None:
     server.answers["/file"] = (status, {}, b"")
     error = refused(server, authority)
     assert error.code == code and str(status) in error.message
 
 
-def test_redirects_on_the_same_host(server: mirror_server.Server, authority: mirror_server.Authority) -> None:
+def test_redirects_on_the_same_host(server: mirror_server.Server, authority: certificates.Authority) -> None:
     server.answers["/a"] = (302, {"Location": "/b"}, b"")
     server.answers["/b"] = (307, {"Location": server.url("/file")}, b"")
     assert get(server, authority, "/a") == b"content"
@@ -114,7 +114,7 @@ def test_redirects_on_the_same_host(server: mirror_server.Server, authority: mir
     assert refused(server, authority, "/a").code == "E_HTTP"
 
 
-def test_redirects_elsewhere(server: mirror_server.Server, authority: mirror_server.Authority) -> None:
+def test_redirects_elsewhere(server: mirror_server.Server, authority: certificates.Authority) -> None:
     with mirror_server.serve(authority.issue()) as other:
         other.files["/file"] = b"other"
         for target in (other.url("/file"), f"https://localhost:{server.port}/file", "http://127.0.0.1/file", "//127.0.0.1/file"):
@@ -146,12 +146,12 @@ def silent(_handler: http.server.BaseHTTPRequestHandler) -> None:
 
 
 @pytest.mark.parametrize("behaviour", [slow_body, slow_head, silent])
-def test_time(server: mirror_server.Server, authority: mirror_server.Authority, behaviour: t.Callable[[http.server.BaseHTTPRequestHandler], None]) -> None:
+def test_time(server: mirror_server.Server, authority: certificates.Authority, behaviour: t.Callable[[http.server.BaseHTTPRequestHandler], None]) -> None:
     server.answers["/file"] = behaviour
     assert refused(server, authority, limit=1 << 20, timeout=0.4).code == "E_TIMEOUT"
 
 
-def test_what_is_no_http(server: mirror_server.Server, authority: mirror_server.Authority) -> None:
+def test_what_is_no_http(server: mirror_server.Server, authority: certificates.Authority) -> None:
     server.answers["/file"] = lambda handler: t.cast(None, handler.wfile.write(b"garbage\r\n\r\n"))
     assert refused(server, authority).code == "E_HTTP"
     server.answers["/file"] = lambda _handler: None
@@ -160,9 +160,9 @@ def test_what_is_no_http(server: mirror_server.Server, authority: mirror_server.
 
 def test_nobody_there() -> None:
     with socket.socket() as listening:
-        listening.bind((mirror_server.HOST, 0))
+        listening.bind((certificates.HOST, 0))
         port = listening.getsockname()[1]
-    assert refused(f"https://{mirror_server.HOST}:{port}/x", 1).code == "E_HTTP"
+    assert refused(f"https://{certificates.HOST}:{port}/x", 1).code == "E_HTTP"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import typing as t
 import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.manager import archive, index, lockfile, package, source
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
-from ansible_collections.nexcage.backends.tests.support import mirror, mirror_server
+from ansible_collections.nexcage.backends.tests.support import certificates, mirror, mirror_server
 from ansible_collections.nexcage.backends.tests.support.mirror import Mirror
 
 pytestmark = pytest.mark.requires("linux", "ssh-keygen")
@@ -56,7 +56,7 @@ def test_from_a_file(published: Mirror) -> None:
 
 
 def test_over_https(published: Mirror, tmp_path: pathlib.Path) -> None:
-    authority = mirror_server.Authority(tmp_path)
+    authority = certificates.Authority(tmp_path)
     with mirror_server.serve(authority.issue()) as server:
         server.files = {f"/{name}": content for name, content in published.files().items()}
         ca_file = str(authority.path)
