@@ -88,6 +88,18 @@ def test_state_folder_of_the_runtime_lost(yard: Yard, way_out: str) -> None:
     assert yard.status() == "running" and yard.one()["problems"] == []
 
 
+def test_the_runtime_itself_is_not_there_for_a_while(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As while its package is upgraded: a healthy container runs on, and nobody is told to stop or delete it."""
+    yard.run()
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime, "FOLDERS", ("/nonexistent",))
+        patch.setattr(yard.engine.runtime, "_path", "")
+        entry = yard.one()
+        assert entry["status"] == "running" and entry["pid"] > 1
+        assert entry["problems"] == [f"the runtime gave no listing: {yard.runtime} is not installed (looked in /nonexistent)"]
+    assert (yard.status(), yard.one()["problems"]) == ("running", [])
+
+
 def test_all_of_the_runtime_folder_lost_while_running(yard: Yard) -> None:
     yard.run()
     shutil.rmtree(yard.layout.runtime)

@@ -66,7 +66,7 @@ def listing(places: records.Places, runtime: Runtime, names: list[str] | None = 
         entries, problems = _entries(runtime, [container.id for container in current])
         kind = cgroup.mode()
         for container in current:
-            state = judge(places, container, entries.get(container.id), kind)
+            state = judge(places, container, entries.get(container.id), kind, told=not problems)
             state.problems.extend(problems)
             result.append(describe(places, container, state, kind))
     return sorted(result, key=lambda entry: str(entry["name"]))
@@ -79,7 +79,7 @@ def _entries(runtime: Runtime, wanted: list[str]) -> tuple[dict[str, dict[str, t
         return {}, [f"the runtime gave no listing: {error.message}"]
 
 
-def judge(places: records.Places, container: records.Container, entry: t.Mapping[str, t.Any] | None, kind: str) -> State:
+def judge(places: records.Places, container: records.Container, entry: t.Mapping[str, t.Any] | None, kind: str, told: bool = True) -> State:
     """The true state of one container.
 
     Args:
@@ -87,6 +87,7 @@ def judge(places: records.Places, container: records.Container, entry: t.Mapping
         container: Its current generation.
         entry: What the runtime says (``status``, ``pid``), ``None`` where it knows nothing.
         kind: The host's cgroup mode.
+        told: Whether the runtime could be asked at all; else nobody knows what it still knows.
     """
     facts = records.last_process(places, container.id)
     problems: list[str] = []
@@ -102,7 +103,8 @@ def judge(places: records.Places, container: records.Container, entry: t.Mapping
         survivor = survivors(container, facts, kind)
         if survivor:
             status, pid = "paused" if cgroup.frozen(container.record["cgroup"], kind) else "running", survivor[0]
-            problems.append("the runtime has lost its state of this container, which still runs; stop or delete it")
+            if told:
+                problems.append("the runtime has lost its state of this container, which still runs; stop or delete it")
     if status != "stopped" and facts and not process.alive(facts.get("conmon_pid"), facts.get("conmon_start_time")):
         problems.append("conmon has ended: there is no more log, and no exit code will be known; restart the container")
     if not os.path.exists(container.folder + "/config.json"):
