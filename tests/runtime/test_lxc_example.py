@@ -100,6 +100,10 @@ def test_a_limit_changes_live_and_drift_is_put_right(host: Host, task: dict[str,
     put_right = modules.works("nexcage_container", **{**task, "memory": "96m"})
     assert put_right.actions == ["update"] and "70 -> 60" in put_right["plan"][0]["reason"]
     assert process.group("pids", "pids.max", "pids.max") == "60"
+    free = {**task, "memory": "-1", "pids_limit": -1}
+    assert modules.works("nexcage_container", **free).actions == ["update"] and process.group("pids", "pids.max", "pids.max") == "max"
+    assert modules.works("nexcage_container", **free)["changed"] is False
+    assert modules.works("nexcage_container", **larger).actions == ["update"]
     restarted = modules.works("nexcage_container", **larger, state="restarted")
     assert process_of(restarted["container"]).group("pids", "pids.max", "pids.max") == "60"
     replaced = modules.works("nexcage_container", **{**larger, "env": {"A": "b"}})

@@ -73,10 +73,17 @@ class Backend(BackendExtension):
         found = _record(host, name)
         if found is None or found["status"] == "stopped":
             return
-        if "memory" in changes:
-            _run(host, "set_memory", {"name": name, "key": _memory_key(host, name)})
-        if "pids_limit" in changes:
+        key = _memory_key(host, name) if "memory" in changes else ""
+        if changes.get("pids_limit") == UNLIMITED:
+            _run(host, "unlimit", {"name": name, "key": "pids.max"})
+        elif "pids_limit" in changes:
             _run(host, "set_pids", {"name": name})
+        if key and changes["memory"] != UNLIMITED:
+            _run(host, "set_memory", {"name": name, "key": key})
+        elif key == "memory.max":
+            _run(host, "unlimit", {"name": name, "key": key})
+        elif key:
+            _run(host, "unlimit_memory", {"name": name})
 
     def pause(self, host, params):
         _run(host, "pause", {"name": params["name"]})
