@@ -227,6 +227,30 @@ sandbox:
       description: What the lock-down consists of.
       type: list
       elements: str
+plugin_log:
+  description: >-
+    What installed plugins said by C(host.log), at most 50 different messages of each, cut at 512 characters. Those with the level
+    V(warning) or V(error) are warnings of the task too, at most 10 of each plugin.
+  returned: if a plugin with the capability C(logging) said anything, also on failure
+  type: list
+  elements: dict
+  contains:
+    plugin:
+      description: Who said it.
+      type: str
+    operation:
+      description: What it was doing, an operation or an event.
+      type: str
+      sample: create
+    level:
+      description: One of V(debug), V(info), V(warning) and V(error).
+      type: str
+    message:
+      description: What it said, on one line and without the secrets of plugin and task.
+      type: str
+    times:
+      description: How often it said that.
+      type: int
 error:
   description: What went wrong.
   returned: failure

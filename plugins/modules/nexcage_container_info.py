@@ -77,6 +77,11 @@ sandbox:
   description: How the backend's code was locked in. Empty if there was no container to ask for.
   returned: success
   type: dict
+plugin_log:
+  description: What installed plugins said by C(host.log), as RV(nexcage.backends.nexcage_container#module:plugin_log).
+  returned: if a plugin with the capability C(logging) said anything, also on failure
+  type: list
+  elements: dict
 error:
   description: What went wrong, as RV(nexcage.backends.nexcage_container#module:error).
   returned: failure

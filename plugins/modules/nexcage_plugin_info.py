@@ -186,6 +186,11 @@ hooks:
   returned: if a plugin listens
   type: list
   elements: dict
+plugin_log:
+  description: What installed plugins said by C(host.log), as RV(nexcage.backends.nexcage_container#module:plugin_log).
+  returned: if a plugin with the capability C(logging) said anything, also on failure
+  type: list
+  elements: dict
 error:
   description: What went wrong, as RV(nexcage.backends.nexcage_container#module:error).
   returned: failure

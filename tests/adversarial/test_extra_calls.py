@@ -16,7 +16,7 @@ import typing as t
 
 import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.broker.oci import runtime
-from ansible_collections.nexcage.backends.plugins.module_utils.manager import dispatch
+from ansible_collections.nexcage.backends.plugins.module_utils.manager import dispatch, messages
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 from ansible_collections.nexcage.backends.plugins.module_utils.worker import strong
 from ansible_collections.nexcage.backends.tests.support import web
@@ -257,10 +257,15 @@ class TestCase70:
 
 
 def collect_log(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, t.Any]]:
-    """What a plugin's log lines come to."""
+    """What a plugin's log lines come to in results."""
     logged: list[dict[str, t.Any]] = []
-    tables = dispatch.read_handlers
-    monkeypatch.setattr(dispatch, "read_handlers", lambda bench: {**tables(bench), "log": lambda arguments: logged.append(dict(arguments))})
+    keeper = messages.keeper
+
+    def keeping(session: dispatch.Session, *rest: t.Any) -> t.Any:
+        session.logged = logged
+        return keeper(session, *rest)
+
+    monkeypatch.setattr(messages, "keeper", keeping)
     return logged
 
 

@@ -3,7 +3,7 @@
 """The audit log: one JSON line of intent before each write effect, one of outcome after it.
 
 Reads are only counted; the counts stand in the one line that closes a run. No line carries the value
-of an argument, only names and a digest.
+of an argument, only names and a digest. What a plugin says by ``host.log`` as a warning or an error is a line too.
 
 The file may be renamed at any time, as logrotate does: the next line goes into a new one. A line that is being written
 at that very moment goes into the renamed one, which must not be compressed at once.
@@ -43,6 +43,7 @@ class Audit:
         self.writes = 0
         self.refusals = 0
         self.spared = 0
+        self.remarks = 0
         self.warnings: list[str] = []
         self._sequence = 0
         self._file = -1
@@ -98,6 +99,13 @@ class Audit:
             record.update(_texts({**context, "rule": rule}), error=code)
             self._write(record)
 
+    def remark(self, level: str, message: str, context: t.Mapping[str, t.Any]) -> None:
+        """Write what a plugin said by ``host.log``; the caller bounds how often, and has taken out the secrets."""
+        record = self._record("log", 0, "")
+        record.update(_texts({**context, "level": level, "message": message}))
+        self.remarks += 1
+        self._write(record)
+
     def close(self, context: t.Mapping[str, t.Any] | None = None) -> None:
         """Write the run's one closing line with its counts, if it did anything, and close the file.
 
@@ -111,12 +119,12 @@ class Audit:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-        self.reads, self.writes, self.refusals, self.spared = {}, 0, 0, 0
+        self.reads, self.writes, self.refusals, self.spared, self.remarks = {}, 0, 0, 0, 0
 
     @property
     def happened(self) -> bool:
         """Whether there was anything but reads."""
-        return bool(self.writes or self.refusals or self.spared)
+        return bool(self.writes or self.refusals or self.spared or self.remarks)
 
     def _record(self, phase: str, sequence: int, call: str) -> dict[str, t.Any]:
         now = time.time()

@@ -51,6 +51,7 @@ class Session:
         self.secrets: set[str] = set()  # values that stand in the task, and in no result
         self.listeners: Hooks | None = None  # set by hooks.of()
         self.told: list[dict[str, t.Any]] = []  # what became of each hook that an event was fired at
+        self.logged: list[dict[str, t.Any]] = []  # what installed plugins said by host.log
         self._hears: bool | None = None
         self._spare = worker
         self._plugins: dict[str, registry.Plugin] = {}
@@ -222,6 +223,10 @@ class Session:
         granted = None if plugin.installed is None else plugin.installed.granted
         context = self._context(plugin, operation)
         reads, extra = read_handlers(bench), self._extra(plugin)
+        if plugin.installed is not None:
+            from . import messages
+
+            reads["log"] = messages.keeper(self, plugin, context)
         if extra is not None:
             extra.offer(reads, writes, self.timeout, bench, targets[0] if targets else "")
         return Gate(plugin.manifest, reads, writes, self.audit, granted=granted, policy=self.rules(), context=context, targets=targets)

@@ -52,7 +52,7 @@ class Room(Session):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session.layout, session.check_mode, session.timeout)
-        self.audit = session.audit
+        self.audit, self.logged, self.warnings = session.audit, session.logged, session.warnings
         self._workers, self._budget = session._workers, session._budget
         self.event = ""
         self.loaded: set[str] = set()  # plugins that a worker could load

@@ -38,10 +38,11 @@ def run(module: AnsibleModule, action: Action, process: Process | None = None, r
     warnings: list[str] = []
     secrets: set[str] = set()
     told: list[dict[str, t.Any]] = []
+    logged: list[dict[str, t.Any]] = []
     try:
         layout = _layout(process)
         with Session(layout, module.check_mode, timeout, Worker(process=process) if process else None) as session:
-            warnings, secrets, told = session.warnings, session.secrets, session.told
+            warnings, secrets, told, logged = session.warnings, session.secrets, session.told, session.logged
             result = action(session, module.params)
         if not (reading or module.check_mode) and _to_keep(result["changed"]):
             from ..broker import kept_code
@@ -53,11 +54,11 @@ def run(module: AnsibleModule, action: Action, process: Process | None = None, r
             module.warn(warning)
         _hide(module, secrets)
         extra = {key: error.details.pop(key) for key in ("changed", "plan", "container", "rc", "stdout", "stderr") if key in error.details}
-        module.fail_json(msg=str(error), error=error.as_dict(), **extra, **_hooks(told))
+        module.fail_json(msg=str(error), error=error.as_dict(), **extra, **_told(told, logged))
     for warning in (*warnings, *result.pop("warnings", ())):
         module.warn(warning)
     _hide(module, secrets)
-    module.exit_json(**result, **_hooks(told))
+    module.exit_json(**result, **_told(told, logged))
 
 
 def _to_keep(changed: bool) -> bool:
@@ -66,9 +67,9 @@ def _to_keep(changed: bool) -> bool:
     return found is not None and (changed or found.sent is not None or not found.kept)
 
 
-def _hooks(told: list[dict[str, t.Any]]) -> dict[str, t.Any]:
-    """What became of the hooks, for the result of a run that fired an event at any."""
-    return {"hooks": told} if told else {}
+def _told(hooks: list[dict[str, t.Any]], logged: list[dict[str, t.Any]]) -> dict[str, t.Any]:
+    """What became of the hooks, for a run that fired an event at any; and what plugins said, where one did."""
+    return {**({"hooks": hooks} if hooks else {}), **({"plugin_log": logged} if logged else {})}
 
 
 def _hide(module: AnsibleModule, secrets: set[str]) -> None:

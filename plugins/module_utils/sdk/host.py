@@ -7,6 +7,8 @@ All of them raise :class:`~.errors.HostError` or one of its subclasses. Values a
 
 from __future__ import annotations
 
+LEVELS = ("debug", "info", "warning", "error")  # of host.log
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Protocol, TypeVar
@@ -155,7 +157,17 @@ class Host:
         self.state = State(call)
 
     def log(self, level: str, message: str) -> None:
-        """One line for the operator. Refusals are not reported back."""
+        """One line for the operator: in ``plugin_log`` of the task's result, and with "warning" or "error" also a warning.
+
+        Levels are "debug", "info", "warning" and "error"; any other, or a message that is no text, is a ``HostError`` with
+        ``E_INVALID``. Without the capability ``logging`` the line is dropped, and the plugin does not learn of it.
+        """
+        if level not in LEVELS or not isinstance(message, str):
+            from .errors import HostError
+
+            option, wrong = ("level", level) if level not in LEVELS else ("message", message)
+            rule = f"not one of {', '.join(LEVELS)}" if option == "level" else "not a text"
+            raise HostError("E_INVALID", f"host.log: {option}={wrong!r}: {rule}", "correct the plugin")
         self._log(level, message)
 
     def __getattr__(self, name: str) -> Any:

@@ -180,6 +180,17 @@ def test_the_fake_world() -> None:
     assert fake.messages == [("info", "text")]
 
 
+@pytest.mark.parametrize(("level", "message", "wrong"), [("loud", "text", "level='loud': not one of debug"), ("info", 7, "message=7: not a text")])
+def test_a_log_line_that_is_none(level: str, message: t.Any, wrong: str) -> None:
+    fake = FakeHost()
+    with pytest.raises(errors.HostError, match=wrong) as refused:
+        fake.log(level, message)
+    assert (refused.value.code, fake.messages) == ("E_INVALID", [])
+    for right in ("debug", "info", "warning", "error"):
+        fake.log(right, "text")
+    assert len(fake.messages) == 4
+
+
 @pytest.mark.parametrize(
     ("code", "attempt"),
     [
