@@ -49,10 +49,11 @@ def works(module: str, **parameters: t.Any) -> Result:
 
 
 def fails(module: str, **parameters: t.Any) -> Result:
-    """Run a module that must fail; its error names a remedy."""
+    """Run a module that must fail; its error names what it is about, and a remedy."""
     result = run(module, **parameters)
     assert result.get("failed"), result
-    assert result["error"]["remedy"], result
+    error = result["error"]
+    assert error["remedy"] and (error["option"] is not None or error["value"] is not None), result
     return result
 
 

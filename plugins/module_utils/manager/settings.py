@@ -88,7 +88,7 @@ def _parsed(path: str) -> dict[str, t.Any] | None:
     try:
         data = store.read_bytes(path)
     except OSError as error:
-        raise NexcageError("E_PRIVILEGE", f"{path} cannot be read: {error.strerror}") from error
+        raise NexcageError("E_PRIVILEGE", f"{path} cannot be read: {error.strerror}", value=path) from error
     if data is None:
         return None
     if len(data) > LARGEST:
@@ -127,7 +127,7 @@ def _check(path: str, name: str, entry: object) -> None:
 
 
 def _damaged(path: str, message: str) -> NexcageError:
-    return NexcageError("E_STATE", f"{path}: {message}", remedy="correct the file; it was left as it is")
+    return NexcageError("E_STATE", f"{path}: {message}", value=path, remedy="correct the file; it was left as it is")
 
 
 def changed(current: t.Mapping[str, t.Any], wanted: t.Mapping[str, t.Any]) -> dict[str, tuple[t.Any, t.Any]]:
