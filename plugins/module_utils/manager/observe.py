@@ -41,11 +41,20 @@ def owner(layout: Layout, name: str) -> str | None:
     container = records.find(records.Places(layout, ""), check_name(name))
     if container is not None:
         return str(container.record["backend"])
-    if not os.path.isdir(layout.state + "/foreign"):
+    if not _elsewhere(layout, name):
         return None
     from . import foreign
 
     return foreign.owner(layout, name)
+
+
+def _elsewhere(layout: Layout, name: str) -> bool:
+    """Whether there is a record of that name of a backend without an OCI runtime; :mod:`foreign` is imported only then."""
+    folder = layout.state + "/foreign"
+    try:
+        return any(os.path.lexists(f"{folder}/{backend}/{name}.json") for backend in os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def names(layout: Layout) -> list[str]:
@@ -60,7 +69,7 @@ def names(layout: Layout) -> list[str]:
 
 def settle(layout: Layout, name: str, holder: str) -> None:
     """After a change: nothing is left of a move to another backend that was interrupted before it began."""
-    if os.path.isdir(layout.state + "/foreign"):
+    if _elsewhere(layout, name):
         from . import foreign
 
         foreign.settle(layout, name, holder)

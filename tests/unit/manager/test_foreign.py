@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import sys
 
 import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.manager import foreign
@@ -187,3 +188,15 @@ def test_a_plugin_that_answers_with_nonsense(world: World, monkeypatch: pytest.M
     assert refused("E_PROTOCOL", lambda: web(world)).option == "status"
     assert "not listed" in info(world)[1][0]
     refused("E_PROTOCOL", lambda: info(world, backend="boxes"))
+
+
+def test_a_task_on_a_built_in_backend_imports_nothing_of_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    web(world)
+    for module, name in ((foreign, "manager"), (foreign.foreign, "model")):
+        monkeypatch.setitem(sys.modules, module.__name__, None)
+        monkeypatch.delattr(sys.modules[module.__name__.rpartition(".")[0]], "foreign")
+        assert name in module.__name__
+    for more in ({"image": "oci:/image"}, {"memory": "64m"}, {"hostname": "x"}, {}, {"state": "absent"}, {"state": "absent"}):
+        task(world, backend="crun", **{"name": "db", **more})
+    with pytest.raises(ImportError):  # and that is what would be seen
+        web(world)
