@@ -90,7 +90,7 @@ VALUES: list[tuple[str, dict[str, t.Any], str, object]] = [
     ("a missing env file", {"env_file": ["/does/not/exist"]}, "env_file", "/does/not/exist"),
     ("a folder as env file", {"env_file": ["/etc"]}, "env_file", "/etc"),
     ("a mount of nothing", {"mounts": [{"source": "/does/not/exist", "target": "/a"}]}, "mounts", "/does/not/exist"),
-    ("a volume of nothing", {"volumes": ["/does/not/exist:/a"]}, "volumes", "/does/not/exist"),
+    ("a volume of nothing", {"volumes": ["/etc:/does/not/exist/here", "/does/not/exist//:/a:ro"]}, "volumes", "/does/not/exist//:/a:ro"),
     ("a named volume", {"volumes": ["data:/a"]}, "volumes", "data:/a"),
     ("a mount over everything", {"volumes": ["/etc:/"]}, "volumes.target", "/"),
     ("a mount out of it", {"mounts": [{"source": "/etc", "target": "/a/../.."}]}, "mounts.target", "/a/../.."),

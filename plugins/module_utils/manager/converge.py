@@ -255,8 +255,9 @@ def _check(session: Session, plugin: registry.Plugin, task: Task, digest: str | 
             return foreign.check(session, plugin, session.orders[task.name], task.name, makes)
         session.ask(plugin, "oci.check", {"name": task.name, "image": digest})
     except NexcageError as error:
-        if error.option == "mounts" and any(str(error.value) in str(form) for form in task.parameters.get("volumes") or []):
-            error.option = "volumes"
+        form = options.short_form(task.parameters.get("volumes") or (), error.value) if error.option == "mounts" else None
+        if form is not None:
+            error.option, error.value = "volumes", form
         raise
 
 
@@ -347,7 +348,7 @@ def _explain_pause(task: Task, found: t.Mapping[str, t.Any] | None, error: Nexca
 
 
 def _result(session: Session, task: Task, steps: Plan, found: t.Mapping[str, t.Any] | None) -> dict[str, t.Any]:
-    record = observe.record(found) if found is not None else {"name": task.name, "status": "absent"}
+    record: dict[str, t.Any] = observe.record(found) if found is not None else {"name": task.name, "status": "absent"}
     if session.check_mode and found is not None and any(action.kind in (*MAKES, "start") for action in steps.actions):
         record["exit_code"] = None  # that of an earlier run, which says nothing of the one that is predicted
     result = {

@@ -51,7 +51,7 @@ def execute(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.
         value = session.operate(plugin, "exec", {"name": name, **(_shown(process) if plugin.foreign else {})})
     except NexcageError as error:
         if error.option == "argv":
-            error.option = _given(parameters)
+            error.option, error.value = _given(parameters), error.value or _written(parameters, process)
         raise
     return _result(_outcome(session, plugin, name, value), parameters, process)
 
@@ -83,6 +83,13 @@ def _skipped(why: str) -> dict[str, t.Any]:
 def _given(parameters: t.Mapping[str, t.Any]) -> str:
     """The option that names the command in this task."""
     return "command" if parameters.get("argv") is None else "argv"
+
+
+def _written(parameters: t.Mapping[str, t.Any], process: t.Mapping[str, t.Any]) -> t.Any:
+    """The command as the task has it; its program alone where a secret stands in it, which may be written otherwise in an error."""
+    secrets = [secret for secret in process["secret_env"].values() if secret]
+    hidden = any(secret in part for secret in secrets for part in process["argv"])
+    return process["argv"][0] if hidden else parameters[_given(parameters)]
 
 
 def _process(parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -139,7 +146,7 @@ def _result(outcome: t.Mapping[str, t.Any], parameters: t.Mapping[str, t.Any], p
             "E_RUNTIME",
             f"the command ended with exit code {outcome['rc']}",
             option=_given(parameters),
-            value=process["argv"][0],
+            value=_written(parameters, process),
             remedy="read stderr; set failed_when where this code is expected",
             details={"changed": True, "rc": outcome["rc"], **texts},
         )

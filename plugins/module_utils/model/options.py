@@ -188,6 +188,15 @@ def _check_size(canonical: t.Mapping[str, t.Any]) -> None:
         raise NexcageError("E_INVALID", message, option=most, remedy="put what is large into a file, and mount that")
 
 
+def short_form(volumes: t.Iterable[str], value: object) -> str | None:
+    """The one of a task's ``volumes`` that has this source, target or option; ``None`` where none has."""
+    for form in volumes:
+        mount = values.volume("volumes", form)
+        if value in (mount["source"], mount["target"], *mount["options"]):
+            return form
+    return None
+
+
 def check_supported(parameters: t.Mapping[str, t.Any], backend: str) -> None:
     """Refuse the options that a backend does not support.
 

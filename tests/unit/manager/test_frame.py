@@ -71,6 +71,25 @@ def test_exec_fails_with_the_code(world: worlds.World) -> None:
     assert "changed" not in through(execute.execute, **EXEC)
 
 
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ({"argv": ["ls", "-l", "/no"]}, "argv=['ls', '-l', '/no']: "),
+        ({"argv": None, "command": "ls -l /no"}, "command='ls -l /no': "),
+        ({"argv": None, "command": "ls swordfish", "secret_env": {"TOKEN": "swordfish"}}, "command='ls': "),
+        ({"argv": None, "command": "ls swordfish", "secret_env": {"TOKEN": "shark"}}, "command='ls swordfish': "),
+    ],
+)
+def test_exec_shows_the_command_as_it_was_written(world: worlds.World, given: dict[str, t.Any], shown: str) -> None:
+    task(world, image="oci:/image")
+    world.outcome.update(rc=1)
+    assert through(execute.execute, **{**EXEC, **given})["msg"].startswith(shown + "the command ended with exit code 1. ")
+    world.faults["exec"] = NexcageError("E_INVALID", "the command cannot be started", option="argv")
+    assert through(execute.execute, **{**EXEC, **given})["msg"].startswith(shown + "the command cannot be started. ")
+    world.faults["exec"] = NexcageError("E_INVALID", "not a command", option="argv", value="[3]")
+    assert "='[3]': not a command" in through(execute.execute, **{**EXEC, **given})["msg"]
+
+
 def test_exec_creates_and_removes(world: worlds.World) -> None:
     task(world, image="oci:/image")
     world.paths = {"/there"}

@@ -179,3 +179,11 @@ def test_a_container_with_more_text_than_a_listing_holds() -> None:
     with pytest.raises(NexcageError) as caught:
         options.container_spec({**given, "labels": {"a": "x" * 200_000}})
     assert (caught.value.code, caught.value.option, caught.value.value) == ("E_INVALID", "labels", None) and "128 KiB" in caught.value.message
+
+
+def test_the_short_form_that_an_error_is_about() -> None:
+    forms = ["/etc:/srv/files/here", "/srv/files/:/a:ro,noexec"]
+    for value in ("/srv/files", "/a", "noexec"):
+        assert options.short_form(forms, value) == forms[1]
+    assert options.short_form(forms, "/srv/files/here") == forms[0]
+    assert options.short_form(forms, "/srv") is None and options.short_form([], "/a") is None
