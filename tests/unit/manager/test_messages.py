@@ -91,7 +91,7 @@ def test_without_the_grant_it_is_dropped(stranger: Stranger) -> None:
     assert ("plugin_log" in result, result["warned"], result["answers"]) == (False, [], [{"value": None}])
 
 
-def test_no_more_than_fits_and_nothing_that_moves_the_cursor(stranger: Stranger) -> None:
+def test_case_71_no_more_than_fits_and_nothing_that_moves_the_cursor(stranger: Stranger) -> None:
     loud = [line("error", f"{number} " + "x" * 5000) for number in range(messages.MOST + 5)]
     result = said(stranger, *loud, line("info", "\x1b[2J\n"))
     assert len(result["plugin_log"]) == messages.MOST + 1
