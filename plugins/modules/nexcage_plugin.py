@@ -20,6 +20,11 @@ author:
   - NexCage contributors (@cageforge)
 extends_documentation_fragment:
   - nexcage.backends.attributes
+attributes:
+  idempotent:
+    support: partial
+    details:
+      - O(state=rolled_back) without O(version) goes one step back in each run. All else changes nothing in a second run.
 options:
   name:
     description:
@@ -37,7 +42,8 @@ options:
       - V(absent) removes an installed plugin. It is refused while the plugin has containers, or another plugin needs it.
       - V(reloaded) takes the package that somebody put into C(/etc/nexcage/plugins). Until then the plugin is refused, as what lies there
         is not what was installed. A package from O(src) or O(index) replaces it while it is in use, and no other task fails.
-      - V(rolled_back) brings back the version before the last change, in the same way.
+      - V(rolled_back) brings back the version before the last change, in the same way. With O(version) it changes nothing where that
+        version is active already. Without it each run goes one step back, and so the second run brings back what the first one left.
     type: str
     choices: [present, absent, enabled, disabled, reloaded, rolled_back]
   src:
@@ -71,7 +77,9 @@ options:
     type: bool
     default: false
   version:
-    description: The version, or the range of versions such as V(>=1.2,<2), that the package has to have.
+    description:
+      - The version, or the range of versions such as V(>=1.2,<2), that the package has to have.
+      - With O(state=rolled_back) that which shall be active afterwards. It is that of the package now, or of the one before.
     type: str
   digest:
     description:
@@ -141,9 +149,10 @@ EXAMPLES = r"""
     lock_file: nexcage-plugins.lock.json
     grant: [container_list, container_info, logging]
 
-- name: Go back to the version before
+- name: Go back to the version before, which is 1.0.0; a second run changes nothing
   nexcage.backends.nexcage_plugin:
     name: acme-backend
+    version: 1.0.0
     state: rolled_back
 
 - name: Remove it

@@ -222,8 +222,13 @@ def _configured(session: Session, record: Record, wanted: Situation, found: Pack
     return Change(wanted, None, found.manifest)
 
 
+def _as_it_is(session: Session, record: Record, now: Situation, parameters: t.Mapping[str, t.Any]) -> Change:
+    """The package that is active stays; settings and grant of the task count."""
+    return _present(session, record, now, {**parameters, **dict.fromkeys(("src", "index", "lock_file", "allow_expired_index"))})
+
+
 def _enabled(session: Session, record: Record, now: Situation, parameters: t.Mapping[str, t.Any]) -> Change:
-    change = _present(session, record, now, {**parameters, **dict.fromkeys(("src", "index", "lock_file", "allow_expired_index"))})
+    change = _as_it_is(session, record, now, parameters)
     return change._replace(wanted=change.wanted._replace(enabled=True, quarantined=""))
 
 
@@ -262,10 +267,16 @@ def _reloaded(session: Session, record: Record, now: Situation, parameters: t.Ma
 
 
 def _rolled_back(session: Session, record: Record, now: Situation, parameters: t.Mapping[str, t.Any]) -> Change:
-    previous = record.previous
+    """The version before; where the task names a version that is active, it was rolled back already."""
+    previous, version = record.previous, parameters.get("version")
+    if record.active is not None and version is not None and refusals.fits(version, record.active.version):
+        return _as_it_is(session, record, now, parameters)
     if record.active is None or previous is None:
         message = f"there is no earlier version of {record.name} here"
         raise NexcageError("E_NOT_FOUND", message, option="state", value="rolled_back", remedy="install one from src")
+    if version is not None and not refusals.fits(version, previous.version):
+        message = f"{record.name} is {record.active.version} here, and the version before is {previous.version}"
+        raise NexcageError("E_VERSION", message, option="version", value=version, remedy="give that version, or install the wanted one from src or index")
     found, data = installed.fetch(session.layout, record.name, previous)
     installed.judge(session.layout, found, previous)
     refusals.host(session.layout, record.name, found.manifest)

@@ -34,9 +34,14 @@ def another_version(parameters: t.Mapping[str, t.Any], found: Package) -> None:
         NexcageError: ``E_VERSION``.
     """
     wanted = parameters.get("version")
-    if wanted is not None and parse_version(found.version) not in Range(wanted if wanted[:1] in "<>=!~" else f"=={wanted}"):
+    if wanted is not None and not fits(wanted, found.version):
         message = f"the package is {found.name} {found.version}"
         raise NexcageError("E_VERSION", message, option="version", value=wanted, remedy="give another src, or another version")
+
+
+def fits(wanted: str, version: str) -> bool:
+    """Whether a version is the one, or in the range, that the option ``version`` names."""
+    return parse_version(version) in Range(wanted if wanted[:1] in "<>=!~" else f"=={wanted}")
 
 
 def another_digest(parameters: t.Mapping[str, t.Any], found: Package) -> None:

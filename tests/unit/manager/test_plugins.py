@@ -140,6 +140,19 @@ def test_rolled_back(root: pathlib.Path, author: Author) -> None:
     assert ask(state="rolled_back")["plugin"]["version"] == "2.0.0"  # and back again
 
 
+@pytest.mark.parametrize("version", ["1.0.0", "<2"])
+def test_rolled_back_to_a_version(root: pathlib.Path, author: Author, version: str) -> None:
+    refused(root, "E_NOT_FOUND", "no earlier version", state="rolled_back", version=version)
+    predicted(root, src=author(), trust="unsigned")
+    assert predicted(root, state="rolled_back", version=version)["changed"] is False  # it never was another one
+    refused(root, "E_NOT_FOUND", "no earlier version", state="rolled_back", version="2.0.0")
+    predicted(root, src=author("2.0.0"), trust="unsigned")
+    refused(root, "E_VERSION", "2.0.0 here, and the version before is 1.0.0", state="rolled_back", version="1.5.0")
+    result = predicted(root, state="rolled_back", version=version)
+    assert result["changed"] and result["plugin"]["version"] == "1.0.0" and [action["action"] for action in result["plan"]] == ["update"]
+    assert predicted(root, state="rolled_back", version="2.0.0")["plugin"]["version"] == "2.0.0"
+
+
 def test_reloaded(root: pathlib.Path, author: Author) -> None:
     predicted(root, src=author(), trust="unsigned")
     folder = root / "etc/nexcage/plugins"
