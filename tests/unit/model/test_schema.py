@@ -17,7 +17,8 @@ from ansible_collections.nexcage.backends.plugins.module_utils.model.manifest_fi
 from ansible_collections.nexcage.backends.plugins.module_utils.model.manifest_rules import Field, Flag, ListOf, MapOf, Record, Rule
 from ansible_collections.nexcage.backends.plugins.module_utils.model.schema import DRAFT, PARSER_ONLY, json_schema
 from ansible_collections.nexcage.backends.tests.support import fuzz
-from ansible_collections.nexcage.backends.tests.unit.model.test_manifest import RICH, SMALLEST, changed, made_from
+from ansible_collections.nexcage.backends.tests.unit.model.test_manifest import RICH, SMALLEST, changed
+from ansible_collections.nexcage.backends.tests.unit.model.test_manifest_texts import made_from
 from hypothesis import given
 from hypothesis import strategies as st
 
