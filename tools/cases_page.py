@@ -47,7 +47,7 @@ def page(cases: t.Mapping[int, t.Sequence[str]], found: t.Sequence[Found], table
         HEAD
         + "\n"
         + table(head, rows)
-        + "\n## The tests of each\n\nFiles are below `tests/`. Those of `unit` look at one part, without a worker.\n\n```text\n"
+        + "\n## The tests of each\n\nFiles are below `tests/`. Unit tests look at single parts of what stops it, and are not listed.\n\n```text\n"
         + names
         + "```\n"
     )

@@ -25,6 +25,7 @@ SELF = "ansible_collections.nexcage.backends.tests.support.cases"
 OUTPUT = "NEXCAGE_CASES"  # the environment variable that names the file to write
 NAMED = re.compile(r"def test_(?:case_)?\d\d_|class TestCase\d\d|mark\.case\(")
 NUMBERS = re.compile(r"(?:\btest_case_|\bTestCase|\btest_)((?:\d\d_)+|\d\d\b)")
+FOLDERS = ("adversarial", "runtime")
 TIERS = ("strong", "standard", "control")
 
 
@@ -71,8 +72,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @functools.lru_cache(maxsize=1)
 def collected() -> tuple[Found, ...]:
-    """All tests that are of an adversary, in the order of their files."""
-    files = [str(path) for path in sorted((ROOT / "tests").rglob("test_*.py")) if NAMED.search(path.read_text())]
+    """All tests of an adversary against the whole, in the order of their files; those of single parts are left out."""
+    paths = (path for folder in FOLDERS for path in sorted((ROOT / "tests" / folder).rglob("test_*.py")))
+    files = [str(path) for path in paths if NAMED.search(path.read_text())]
     with tempfile.TemporaryDirectory() as folder:
         output = pathlib.Path(folder, "found.json")
         command = [sys.executable, "-m", "pytest", "--collect-only", "-qq", "-p", SELF, "-p", "no:cacheprovider", "--rootdir", str(ROOT), *files]
