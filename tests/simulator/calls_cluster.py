@@ -75,9 +75,23 @@ def resources(call: Call) -> t.Any:
             for node in cluster.nodes
             if one.on(node) and access.may(call.who, f"/storage/{name}", *rights, any_of=True)
         ]
+    if wanted in (None, "sdn"):
+        rows += _zones(call, wanted)
     if wanted in (None, "pool"):
         rows += [{"id": f"/pool/{name}", "pool": name, "type": "pool"} for name in cluster.pools if access.may(call.who, f"/pool/{name}", "Pool.Audit")]
     return rows
+
+
+def _zones(call: Call, wanted: str | None) -> list[dict[str, t.Any]]:
+    """The zone of each node; in 9, only where all kinds are asked for."""
+    if not call.cluster.access.may(call.who, "/sdn/zones/localnetwork", "SDN.Audit"):
+        return []
+    if not call.cluster.nine:
+        return [{"id": f"sdn/{node}/localnetwork", "node": node, "sdn": "localnetwork", "status": "ok", "type": "sdn"} for node in call.cluster.nodes]
+    if wanted is not None:
+        return []
+    common = {"network": "localnetwork", "network-type": "zone", "status": "ok", "type": "network"}
+    return [{"id": f"network/{node}/zone/localnetwork", "node": node, **common} for node in call.cluster.nodes]
 
 
 @answers("GET /cluster/nextid")

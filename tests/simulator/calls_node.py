@@ -145,7 +145,7 @@ def task_status(call: Call) -> t.Any:
 def task_log(call: Call) -> t.Any:
     if UPID.fullmatch(call["upid"]) and call.cluster.tasks.find(call["upid"]) is None:
         row = {"n": 1, "t": "unable to open file - No such file or directory"}
-        return Reply([row], {"total": 1})
+        return Reply([row] if call.cluster.nine else row, {"total": 1})
     lines = _worker(call).lines or ["no content"]
     if call.flag("download"):
         return Reply(None, {"text": "\n".join(lines) + "\n"})
@@ -247,6 +247,7 @@ def vzdump(call: Call) -> t.Any:
             if guest is None:
                 task.log(f"ERROR: Backup of VM {vmid} failed - unable to find VM '{vmid}'")
                 raise TaskError("job errors")
+            yield 0.1
             guest.config["lock"] = "backup"
             yield 1.0
             guest.config.pop("lock", None)

@@ -45,7 +45,7 @@ def pools(call: Call) -> t.Any:
 @answers("GET /pools/{poolid}")
 def pool(call: Call) -> t.Any:
     found = _shown(call, _pool(call))
-    return {**found, "poolid": call["poolid"]} if call.cluster.nine else found
+    return {**found, "poolid": call["poolid"]}
 
 
 @answers("POST /pools")

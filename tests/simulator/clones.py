@@ -192,7 +192,7 @@ def _cloning_qemu(call: Call, guest: Guest, node: str, config: dict[str, str], f
     cluster, newid = call.cluster, int(call["newid"])
     if newid in cluster.guests:
         raise TaskError(f"unable to create VM {newid}: config file already exists")
-    target = cluster.guests[newid] = Guest(newid, "qemu", node, {"lock": "clone"}, reserved=True)
+    target = cluster.guests[newid] = Guest(newid, "qemu", node, {"lock": "clone", "description": " qmclone temporary file"}, reserved=True)
     task.log("create full clone of the disks" if full else "create linked clone of the disks")
     try:
         yield 0.2

@@ -42,6 +42,7 @@ class Cluster:
         self.access = Access(version, self.clock)
         self.access.pool_of = self.pool_of
         self.tasks = Tasks(self.clock)
+        self.tasks.old = not self.nine
         self.nodes: dict[str, Node] = {}
         self.storages: dict[str, Storage] = {}
         self.volumes: list[Volume] = []

@@ -61,6 +61,7 @@ def resize_lxc(call: Call) -> t.Any:
         raise no_mount()
     if key not in used_by(guest.config, "lxc"):
         raise failed("can't resize this mount point")
+    call.check(f"/storage/{used_by(guest.config, 'lxc')[key].partition(':')[0]}", "Datastore.AllocateSpace")
     volume = call.cluster.volume(used_by(guest.config, "lxc")[key], guest.node)
     now = volume.size if volume else in_bytes(call.cluster.verifier.parse("lxc-mp", guest.config[key]).get("size", "0"))
     size = wanted_size(call["size"], now)

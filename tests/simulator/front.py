@@ -102,6 +102,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         try:
             reply = service.call(self.command, path, given, self.headers)
         except ApiError as error:
+            if error.status == 403 and path.endswith("/upload"):
+                error.plain = None  # refused before the file is read
             self._failure(error, form)
             return
         except Dropped:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from . import values
@@ -74,6 +75,8 @@ def _machine(guest: Guest) -> dict[str, t.Any]:
         found["agent"] = 1
     if guest.config.get("balloon", "0") != "0":
         found["balloon_min"] = int(guest.config["balloon"]) * MIB
+    if re.match(r"(?:type=)?(?:qxl|virtio)", guest.config.get("vga", "")):
+        found["spice"] = 1
     if guest.config.get("vga"):
         found["clipboard"] = None
     if guest.running:

@@ -238,6 +238,8 @@ def template(call: Call) -> t.Any:
 
 def to_base(cluster: Cluster, guest: Guest) -> None:
     """Marks a guest as a template; its disks become bases where the storage has such."""
+    if guest.kind == "lxc" and any(cluster.storage(one.partition(":")[0]).type == "btrfs" for one in used_by(guest.config, "lxc").values()):
+        return  # succeeds, and does nothing
     for key, volid in used_by(guest.config, guest.kind).items():
         volume = cluster.volume(volid, guest.node)
         if volume is not None and cluster.storage(volume.storage).type == "dir" and not key.startswith("unused"):
@@ -250,7 +252,8 @@ def to_base(cluster: Cluster, guest: Guest) -> None:
 def rrddata(call: Call) -> t.Any:
     call.guest()
     now = int(call.cluster.clock.now()) // 60 * 60
-    return [{"time": now - 60 * number} for number in range(69, -1, -1)]
+    known = dict.fromkeys(("cpu", "maxcpu", "mem", "maxmem", "disk", "maxdisk", "netin", "netout", "diskread", "diskwrite"), 0)
+    return [*({"time": now - 60 * number} for number in range(69, 0, -1)), {"time": now, **known}]
 
 
 @answers(f"POST {BASE}/termproxy")

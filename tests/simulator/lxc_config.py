@@ -72,6 +72,7 @@ def put(call: Call) -> t.Any:
     wishes = Wishes(call.cluster, call.who, guest.vmid, merged.get("unprivileged") == "1", merged.get("features", ""), merged.get("tags", ""))
     wishes.check({key: value for key, value in new.items() if key != "unprivileged"}, [key for key in gone if key != "unprivileged"])
     _volumes_allowed(call, new)
+    _things_exist(call, guest, new)
     call.cluster.tasks.hold_now(guest)
     unlocked(guest)
     same_digest(call, guest)
@@ -81,6 +82,16 @@ def put(call: Call) -> t.Any:
         change.running(new, gone, back)
     else:
         change.stopped(new, gone, back)
+
+
+def _things_exist(call: Call, guest: Guest, new: dict[str, str]) -> None:
+    if "hookscript" in new and call.cluster.volume(new["hookscript"], guest.node) is None:
+        raise failed(f"script '{new['hookscript']}' does not exist")
+    for key, text in new.items():
+        if re.fullmatch(r"dev\d+", key):
+            path = call.cluster.verifier.parse("lxc-dev", text).get("path", "").removeprefix("path=")
+            if path not in call.cluster.nodes[guest.node].devices:
+                raise failed(f"Device {path} does not exist")
 
 
 def _volumes_allowed(call: Call, new: dict[str, str]) -> None:
@@ -103,7 +114,7 @@ class _Change:
             raise failed("unable to modify read-only option: 'unprivileged'")
         for key in gone:
             if key == "unprivileged":
-                raise failed(NO_ARCH if "arch" not in self.guest.config else f"unable to delete read-only option: '{key}'")
+                raise failed(NO_ARCH if "arch" not in self.guest.config and not self.cluster.nine else f"unable to delete read-only option: '{key}'")
             if key in REQUIRED:
                 raise failed(f"unable to delete required option '{key}'")
         if self.guest.config.get("protection") == "1":
@@ -116,8 +127,6 @@ class _Change:
         for key in gone:
             self._drop(key)
         for key, text in new.items():
-            if re.fullmatch(r"net\d+", key):
-                self._bridge_named(text)
             self._set(key, text)
         if "arch" not in self.guest.config:
             raise failed(NO_ARCH)
@@ -177,10 +186,12 @@ class _Change:
             self._set_running(key, text)
 
     def _drop_running(self, key: str) -> None:
+        if key not in self.guest.config:
+            return  # what only waits goes on waiting
         self.guest.pending.pop(key, None)
         if key in AT_ONCE or re.fullmatch(r"net\d+|unused\d+", key):
             self._drop(key)
-        elif key in self.guest.config:
+        else:
             self.guest.drops[key] = 1
 
     def _set_running(self, key: str, text: str) -> None:
@@ -201,10 +212,6 @@ class _Change:
 
     def _bridge_of(self, text: str) -> str:
         return self.cluster.verifier.parse("lxc-net", text).get("bridge", "")
-
-    def _bridge_named(self, text: str) -> None:
-        if not self.cluster.nine and not self._bridge_of(text):
-            raise failed("no sdn vnet ID specified")
 
     def _bridge(self, text: str) -> None:
         """What is written stays written, though this fails."""

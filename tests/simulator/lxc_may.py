@@ -8,7 +8,7 @@ import re
 
 from .access import Who
 from .cluster import Cluster
-from .errors import ApiError, refused
+from .errors import ApiError, failed, refused
 from .formats import split_list
 from .volumes import VOLUME
 
@@ -54,7 +54,10 @@ class Wishes:
         elif family == "net":
             self._need("VM.Config.Network")
             if value is not None:
-                check_bridge(self.cluster, self.who, self.cluster.verifier.parse("lxc-net", value).get("bridge", ""))
+                bridge = self.cluster.verifier.parse("lxc-net", value).get("bridge", "")
+                if not bridge and not self.cluster.nine:
+                    raise failed("no sdn vnet ID specified")
+                check_bridge(self.cluster, self.who, bridge)
         elif family in ("mp", "rootfs"):
             self._need("VM.Config.Disk")
             if value is not None:

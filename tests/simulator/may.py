@@ -9,6 +9,7 @@ import typing as t
 
 from .access import Access, Who
 from .errors import ApiError, refused
+from .facts import Endpoint
 
 _TOKENS = re.compile(r"[()]|[^\s()]+")
 
@@ -16,8 +17,9 @@ _TOKENS = re.compile(r"[()]|[^\s()]+")
 class Decision:
     """One reading of a rule, for one request."""
 
-    def __init__(self, access: Access, who: Who, params: dict[str, t.Any], rule: str) -> None:
-        self.access, self.who, self.params = access, who, params
+    def __init__(self, access: Access, who: Who, params: dict[str, t.Any], endpoint: Endpoint) -> None:
+        self.access, self.who, self.params, self.endpoint = access, who, params, endpoint
+        rule = endpoint.may
         self.words = _TOKENS.findall(rule)
 
     def hold(self) -> None:
@@ -59,7 +61,10 @@ class Decision:
             return
         path, _colon, wanted = word.partition(":")
         names = re.findall(r"\{(\w+)\}", path)
-        if any(name not in self.params for name in names):
+        missing = [name for name in names if name not in self.params]
+        if any(getattr(self.endpoint.rule(name), "required", False) for name in missing):
+            return  # what is missing is told next
+        if missing:
             raise refused()
         for name in names:
             path = path.replace("{" + name + "}", str(self.params[name]))

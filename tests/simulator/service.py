@@ -143,7 +143,7 @@ class Service:
         if found is None or f"{method} {found[0].path}" not in HANDLERS:
             raise ApiError(501, f"Method '{method} {path}' not implemented", bare=True)
         endpoint, inside = found
-        Decision(cluster.access, who, {**given, **inside}, endpoint.may).hold()
+        Decision(cluster.access, who, {**given, **inside}, endpoint).hold()
         if "node" in inside:
             self._reach(inside["node"])
         params = cluster.verifier.request(endpoint, given, inside)

@@ -66,7 +66,9 @@ def index(_call: Call) -> t.Any:
 
 @answers(f"GET {BASE}/snapshot/{{snapname}}/config")
 def config(call: Call) -> t.Any:
-    return snapshot_config(call.cluster, call.guest(), call["snapname"])
+    found = snapshot_config(call.cluster, call.guest(), call["snapname"])
+    found.pop("digest")
+    return found
 
 
 @answers(f"PUT {BASE}/snapshot/{{snapname}}/config")

@@ -81,6 +81,7 @@ class Tasks:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.all: dict[str, Task] = {}
+        self.old = False  # an 8: tells of a log without any line
         self.dying = 0  # so many of the next tasks die in the middle
         self._pids = itertools.count(2000, 7)
 
@@ -94,7 +95,7 @@ class Tasks:
         task.work = work(task)
         if self.dying:
             self.dying -= 1
-            self.clock.later(0.4, lambda: self.abort(task))
+            self.clock.later(0.4, lambda: self.abort(task, killed=True))
         self.clock.later(0.02, lambda: self._step(task))
         return upid
 
@@ -114,19 +115,19 @@ class Tasks:
 
     def end(self, task: Task, status: str) -> None:
         good = "OK" if status == "OK" else status if task.warnings and status.startswith("WARNINGS") else f"ERROR: {status}"
-        if status != "unexpected status":
+        if not status.startswith(("unexpected status", "unable to read tail")):
             task.log("TASK " + good)
-        task.status, task.ended = " ".join(status.splitlines()), self.clock.now()
+        task.status, task.ended = status.replace("\n", " "), self.clock.now()
         self._release(task)
 
-    def abort(self, task: Task) -> None:
-        """Kills the worker: no last line, nothing is cleaned up but its file locks."""
+    def abort(self, task: Task, killed: bool = False) -> None:
+        """Ends the worker: no last line, nothing is cleaned up but its file locks; ``killed`` before it has said anything."""
         if task.running:
             if task.work is not None:
                 task.work.close()
             if task.stop_hook is not None:
                 task.stop_hook()
-            self.end(task, "unexpected status")
+            self.end(task, "unable to read tail (got 0 bytes)" if killed and self.old else "unexpected status")
 
     def _release(self, task: Task) -> None:
         for guest in task.guests:

@@ -42,6 +42,7 @@ class Node:
     cores: int = 2
     memory: int = 24 * GIB
     bridges: tuple[str, ...] = ("vmbr0",)
+    devices: tuple[str, ...] = ("/dev/null", "/dev/fuse", "/dev/net/tun", "/dev/kvm", "/dev/dri/renderD128", "/dev/ttyS0")
     state: str = "online"
     number: int = 1
     fingerprint: str = ""

@@ -117,13 +117,19 @@ class Recording:
         with self.cluster.lock:
             hidden.prepare(self.cluster, entry, outcome)
         self._until(request, data)
+        with self.cluster.lock:
+            if not self._is_first(entry):
+                self.cluster.clock.advance(0.03)
         method, path, headers, body = self._wire(entry)
         status, reason, answer = self.send(method, path, headers, body)
-        difference = compare.answers(request["path"].partition("?")[0], recorded, status, reason, answer)
+        difference = compare.answers(request["path"].partition("?")[0], recorded, status, reason, answer, "auth" not in entry)
         self._learn(data, answer.get("data") if isinstance(answer, dict) else None)
         if not difference and entry.get("exitstatus") and isinstance(data, str):
             difference = self._ended(self.upids.get(data, ""), entry["exitstatus"])
         self.results.append(Outcome(number, str(entry.get("case")), f"{method} {path}", difference))
+
+    def _is_first(self, entry: Entry) -> bool:
+        return entry["request"]["method"] != "GET"
 
     def _until(self, request: Entry, data: t.Any) -> None:
         """Lets time pass until a task that had ended when it was asked for has ended here too."""
@@ -135,7 +141,7 @@ class Recording:
             if task is None:
                 return
             if data["exitstatus"] in ("unexpected status", "unable to read tail (got 0 bytes)"):
-                self.cluster.tasks.abort(task)
+                self.cluster.tasks.abort(task, killed=data["exitstatus"] != "unexpected status")
             self.cluster.clock.wait(600, lambda: not task.running)
         del request
 
@@ -207,6 +213,9 @@ class Recording:
         vmid = "200" if kind == "qemu" or entry["table"][0].get("key") == "name" else "100"
         path = f"/nodes/pve1/{'qemu' if vmid == '200' else 'lxc'}/{vmid}/config"
         label = str(entry["case"]).partition("auth ")[2]
+        if "running" in str(entry["case"]).lower() and int(vmid) in self.cluster.guests:
+            self.cluster.guests[int(vmid)].running = True
+            self.cluster.guests[int(vmid)].config.update({"agent": "1"} if vmid == "200" else {})
         for row in entry["table"]:
             sent = row["sent"] if isinstance(row["sent"], dict) else {row["key"]: row["sent"]}
             who = row.get("auth") or label or "token:root@pam!full"
@@ -214,6 +223,8 @@ class Recording:
 
     def _row(self, number: int, path: str, who: str, sent: dict[str, t.Any], row: Entry) -> None:
         headers = {**self.identities.headers(who), "Content-Type": "application/x-www-form-urlencoded"}
+        if "hookscript" in sent:
+            hidden.script(self.cluster, sent["hookscript"], f"{row['reason']} {row.get('error')}")
         text = urllib.parse.urlencode(self._params(sent), doseq=True).encode()
         status, reason, answer = self.send("PUT", "/api2/json" + path, headers, text)
         recorded = {"status": row["status"], "reason": row["reason"], "body": row.get("error") or {"data": None}}
@@ -221,6 +232,7 @@ class Recording:
         _status, _reason, config = self.send("GET", "/api2/json" + path, self.identities.headers("token:root@pam!full"), None)
         _status, _reason, now = self.send("GET", "/api2/json" + path + "?current=1", self.identities.headers("token:root@pam!full"), None)
         key = row.get("key") or next(iter(sent))
+        key = sent[key] if key in ("delete", "revert") and "key" not in row else key
         for name, data in (("returned", config["data"]), ("config", config["data"]), ("config_current", now["data"])):
             if name in row and not difference and compare.settle(row[name]) != compare.settle(data.get(key)):
                 difference = f"{key} {name}: {data.get(key)!r}, recorded {row[name]!r}"

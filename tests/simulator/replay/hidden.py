@@ -22,6 +22,13 @@ OF_GUEST = re.compile(r"/nodes/pve1/(lxc|qemu)/(\d+)(/|$)(.*)")
 DEAF = ("container did not stop", "VM quit/powerdown failed - got timeout", "unexpected status", "unable to read tail (got 0 bytes)")
 OPTIONS = {"nextid with datacenter range": {"next-id": "lower=5000,upper=5001"}, "create outside range allowed?": {"next-id": "lower=5000,upper=5001"}}
 OPTIONS["tag not allowed for prov"] = {"registered-tags": "reg"}
+CHANGES: dict[str, dict[int, dict[str, str | None]]] = {
+    "config shows parent": {100: {"description": "changed\n", "memory": "222"}},
+    "vzdump": {100: {"mp0": None}},
+    "start with good hook": {100: {"hookscript": "local:snippets/hook.sh"}},
+    "start missing bridge": {200: {"net0": "virtio=BC:24:11:00:00:01,bridge=vmbr99"}},
+}
+POOLS = {"pool delete p2": "p2"}
 USERS = {"login expired user": {"enable": True, "expire": 1}, "expired token": {"enable": True, "expire": 0}}
 CONTENT_TYPES = {"PUT json with charset": "application/json;charset=utf-8", "PUT text/plain": "text/plain", "PUT no content type": ""}
 
@@ -56,6 +63,8 @@ def prepare(cluster: Cluster, entry: dict[str, t.Any], outcome: str) -> None:
     good = response["status"] == 200
     _ids(cluster, request, response)
     _content(cluster, request, response)
+    _seen(cluster, response)
+    _script(cluster, case, request, response)
     match = OF_GUEST.match(request.get("path", ""))
     guest = cluster.guests.get(int(match[2])) if match else None
     if guest is not None and match:
@@ -76,16 +85,65 @@ def _ids(cluster: Cluster, request: dict[str, t.Any], response: dict[str, t.Any]
         wanted = params.get("vmid", params.get("newid"))
         if response["status"] == 200 and wanted is not None and not (params.get("restore") and params.get("force")):
             forget(cluster, int(wanted))
+        if response["status"] in (400, 403, 500) and not taken and wanted is not None and str(wanted).isdigit() and not params.get("restore"):
+            forget(cluster, int(wanted))
         if taken and int(taken[2]) not in cluster.guests:
             kind = "lxc" if taken[1] == "CT" else "qemu"
             cluster.guests[int(taken[2])] = Guest(int(taken[2]), kind, "pve1", {"arch": "amd64", "memory": "128"} if kind == "lxc" else {"memory": "128"})
     if "pool" in params and response["status"] == 200:
         cluster.load({"pools": [params["pool"]]} if params["pool"] not in cluster.pools else {})
-    missing = re.search(r"Configuration file 'nodes/pve1/(?:lxc|qemu-server)/(\d+).conf' does not exist", str(response.get("reason")))
+    missing = re.search(r"Configuration file 'nodes/pve1/(lxc|qemu)(?:-server)?/(\d+).conf' does not exist", str(response.get("reason")))
     if missing and not any(task.running for task in cluster.tasks.all.values()):
-        forget(cluster, int(missing[1]))
+        gone = cluster.guests.get(int(missing[2]))
+        if gone is not None and gone.kind == missing[1]:
+            forget(cluster, gone.vmid)
     if path == "/cluster/nextid" and "vmid" in params and response["status"] == 200:
         forget(cluster, int(params["vmid"]))
+
+
+def _seen(cluster: Cluster, response: dict[str, t.Any]) -> None:
+    """Tags that were set, and members of pools that were removed, before a list showed them so."""
+    body = response.get("body")
+    rows = body.get("data") if isinstance(body, dict) else None
+    for row in rows if isinstance(rows, list) else []:
+        if not isinstance(row, dict):
+            continue
+        guest = cluster.guests.get(row.get("vmid", 0))
+        if guest is None and row.get("type") in ("lxc", "qemu") and "vmid" in row and not any(task.running for task in cluster.tasks.all.values()):
+            guest = cluster.guests[row["vmid"]] = Guest(row["vmid"], row["type"], "pve1", {"memory": "128"})
+        if guest is not None and row.get("tags"):
+            guest.config["tags"] = row["tags"]
+        if "members" in row and row.get("poolid") in cluster.pools:
+            for vmid in cluster.pools[row["poolid"]].vms - {one.get("vmid") for one in row["members"]}:
+                forget(cluster, vmid)
+
+
+def _script(cluster: Cluster, case: str, request: dict[str, t.Any], response: dict[str, t.Any]) -> None:
+    """Changes that only the next case tells of, and scripts that came and went."""
+    for vmid, changes in CHANGES.get(case, {}).items():
+        guest = cluster.guests.get(vmid)
+        if guest is not None:
+            for key, value in changes.items():
+                if value is None:
+                    guest.config.pop(key, None)
+                else:
+                    guest.config[key] = value
+    if case in POOLS:
+        cluster.pools.pop(POOLS[case] + "/sub", None)
+        cluster.pools[POOLS[case]].vms.clear()
+    params = request.get("params")
+    if isinstance(params, dict) and "hookscript" in params:
+        script(cluster, params["hookscript"], str(response.get("reason")) + str(response.get("body")))
+
+
+def script(cluster: Cluster, volid: str, told: str) -> None:
+    """A script was there unless the answer says otherwise."""
+    found = cluster.volume(volid, "pve1")
+    if f"script '{volid}' does not exist" in told:
+        if found is not None:
+            cluster.volumes.remove(found)
+    elif found is None and "nosuch" not in volid:
+        cluster.volumes.append(Volume(volid, "snippets", "snippet", 35, node="pve1"))
 
 
 def _content(cluster: Cluster, request: dict[str, t.Any], response: dict[str, t.Any]) -> None:
@@ -124,6 +182,12 @@ def _state(cluster: Cluster, guest: Guest, method: str, tail: str, response: dic
     busy = any(task.running and task.id == str(guest.vmid) for task in cluster.tasks.all.values())
     if not busy and tail == "status/current" and method == "GET" and isinstance(data, dict):
         guest.running = data.get("status") == "running"
+    if "QEMU guest agent is not running" in reason:
+        guest.config["agent"], guest.running = "1", True
+    if not busy and method == "DELETE" and response["status"] == 200:
+        guest.config.update({"protection": "0"} if guest.config.get("protection") == "1" else {})
+    if not busy and tail == "template" and response["status"] == 200:
+        guest.running = False
     if not busy and method == "POST":
         if "not running" in reason or (tail == "status/start" and response["status"] == 200 and "already running" not in outcome):
             guest.running = False
