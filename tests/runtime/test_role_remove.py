@@ -19,7 +19,7 @@ def remove(home: pathlib.Path, state: pathlib.Path) -> ansible_cli.Outcome:
         "vars": {"__runtime_state_folder": str(state)},
     }
     play = ansible_cli.write_playbook(home.parent / "remove.yml", {"tasks": [task]})
-    return ansible_cli.run_playbook(home, play, "--check")
+    return ansible_cli.run_playbook(home, play, "--check", NEXCAGE_ROOT="")
 
 
 def test_undoing_what_was_never_done(tmp_path: pathlib.Path) -> None:

@@ -24,7 +24,7 @@ SIGNERS, INDEX_SIGNERS, REVOKED, PUBLISHERS = "allowed_signers", "index_signers"
 FILES = (SIGNERS, INDEX_SIGNERS, REVOKED, PUBLISHERS)
 SIZE_LIMIT = 1 << 20  # bytes of one trust file
 PIN_PATTERN = re.compile(r"sha256:[0-9a-f]{64}")
-_ADD_PUBLISHER = "trust the publisher with the role nexcage.backends.plugins, or pin the package with 'digest: %s'"
+OF_THE_ROLE = "/etc/nexcage/trust"  # the only folder that the role writes to
 
 
 class Verdict(t.NamedTuple):
@@ -70,6 +70,12 @@ class Files(t.NamedTuple):
     def path(self, name: str) -> str:
         """Where one of them lies, or would."""
         return f"{self.folder}/{name}"
+
+    def remedy(self, what: str, name: str) -> str:
+        """How to change one of them: with the role, or below ``NEXCAGE_ROOT`` by hand."""
+        if self.folder == OF_THE_ROLE:
+            return f"{what} with the role nexcage.backends.plugins"
+        return f"{what} by hand in {self.path(name)} (the role nexcage.backends.plugins writes to {OF_THE_ROLE} only)"
 
 
 def folder(layout: Layout) -> str:
@@ -170,7 +176,7 @@ def _unsigned(package: Package, require_signatures: bool) -> Verdict:
 
 
 def _signed(package: Package, name: str, files: Files, scratch: str, now: float) -> Verdict:
-    remedy = _ADD_PUBLISHER % package.digest
+    remedy = files.remedy("trust the publisher", SIGNERS) + f", or pin the package with 'digest: {package.digest}'"
     armored = package.archive.signature
     if armored is None:
         raise NexcageError("E_SIGNATURE", f"{package.path} is not signed", value=package.path, remedy=f"sign it, or pin it with 'digest: {package.digest}'")
@@ -186,7 +192,7 @@ def _signed(package: Package, name: str, files: Files, scratch: str, now: float)
             f"{', '.join(signer.principals)} signed it, and {name} may be published by {', '.join(may) or 'nobody'}",
             option="name",
             value=name,
-            remedy=f"correct {files.path(PUBLISHERS)} with the role nexcage.backends.plugins, or find out who signed this",
+            remedy=files.remedy("say who may publish it", PUBLISHERS) + ", or find out who signed this",
             details={"key": seal.fingerprint},
         )
     principal = signature.verify(
@@ -241,12 +247,12 @@ def check_index(data: bytes, armored: bytes, files: Files, scratch: str, now: fl
     Raises:
         NexcageError: ``E_TRUST`` or ``E_SIGNATURE``, as :func:`judge`.
     """
+    remedy = files.remedy("trust whoever signs the index", INDEX_SIGNERS)
     if INDEX_SIGNERS not in files.contents:
-        remedy = "trust whoever signs the index with the role nexcage.backends.plugins"
         raise NexcageError("E_TRUST", f"nobody may sign an index on this host: there is no {files.path(INDEX_SIGNERS)}", remedy=remedy)
     seal = signature.inspect(armored)
     _refuse_namespace(seal, signature.INDEX)
-    find_signer(files, INDEX_SIGNERS, signature.INDEX, seal, now, "trust whoever signs the index with the role nexcage.backends.plugins")
+    find_signer(files, INDEX_SIGNERS, signature.INDEX, seal, now, remedy)
     return signature.verify(data, armored, files.contents[INDEX_SIGNERS], signature.INDEX, lambda _who: True, scratch, files.contents.get(REVOKED), now)
 
 

@@ -238,3 +238,10 @@ def test_nobody_signs_an_index(files: Trust, index_key: Key) -> None:
     (files.folder / "index_signers").unlink()
     with pytest.raises(NexcageError, match="nobody may sign an index"):
         check_index(files, armored)
+
+
+def test_the_remedy_is_the_role_only_where_the_role_works() -> None:
+    own = trust.Files("/etc/nexcage/trust", {}).remedy("trust the publisher", trust.SIGNERS)
+    assert own == "trust the publisher with the role nexcage.backends.plugins"
+    other = trust.Files("/srv/root/etc/nexcage/trust", {}).remedy("trust the publisher", trust.SIGNERS)
+    assert other.startswith("trust the publisher by hand in /srv/root/etc/nexcage/trust/allowed_signers (the role")
