@@ -21,7 +21,23 @@ from ansible_collections.nexcage.backends.tests.support.site import NAME, TIERS,
 
 pytestmark = pytest.mark.requires("linux", "root", "crun", "ssh-keygen")
 # what a module may return at its top level, and Ansible may add
-KEYS = {"changed", "failed", "msg", "error", "container", "containers", "plan", "diff", "sandbox", "hooks", "plugins", "warnings", "invocation", "stderr"}
+KEYS = {
+    "changed",
+    "failed",
+    "msg",
+    "error",
+    "container",
+    "containers",
+    "plan",
+    "diff",
+    "sandbox",
+    "hooks",
+    "plugins",
+    "warnings",
+    "invocation",
+    "stderr",
+    "plugin_log",
+}
 
 
 @pytest.fixture(scope="module")
