@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import typing as t
 
-from .access import Token, User
+from .access import Grant, Token, User
 from .errors import bad, failed, refused
+from .formats import split_list
 from .service import Call, answers
 
 INDEXES = {
@@ -77,6 +78,19 @@ def acl(call: Call) -> t.Any:
     ]
 
 
+@answers("PUT /access/acl")
+def set_acl(call: Call) -> t.Any:
+    access = call.cluster.access
+    whom = [one for name in ("users", "tokens", "groups") for one in split_list(call.get(name, ""))]
+    for who in whom:
+        for role in split_list(call["roles"]):
+            if role not in access.roles:
+                raise bad(roles=f"role '{role}' does not exist")
+            access.grants[:] = [one for one in access.grants if (one.path, one.who, one.role) != (call["path"], who, role)]
+            if not call.flag("delete"):
+                access.grants.append(Grant(call["path"], who, role, call.get("propagate", "1") == "1"))
+
+
 @answers("GET /access/users")
 def users(call: Call) -> t.Any:
     access = call.cluster.access
@@ -132,6 +146,18 @@ def create_token(call: Call) -> t.Any:
     made = Token(name, call.cluster.uuid(), call.get("privsep", "1") == "1", int(call.get("expire", 0)), call.get("comment", ""))
     found.tokens[name] = made
     return {"full-tokenid": f"{call['userid']}!{name}", "info": {"privsep": int(made.privsep)}, "value": made.secret}
+
+
+@answers("PUT /access/users/{userid}/token/{tokenid}")
+def change_token(call: Call) -> t.Any:
+    token(call)
+    found = _user(call).tokens[call["tokenid"]]
+    found.privsep = call.get("privsep", str(int(found.privsep))) == "1"
+    found.expire, found.comment = int(call.get("expire", found.expire)), call.get("comment", found.comment)
+    if call.flag("regenerate"):
+        found.secret = call.cluster.uuid()
+        return {**found.shown(), "value": found.secret}
+    return found.shown()
 
 
 @answers("DELETE /access/users/{userid}/token/{tokenid}")

@@ -236,6 +236,11 @@ def ha_rule(call: Call) -> t.Any:
     return call.cluster.ha_rules[call["rule"]]
 
 
+@answers("PUT /cluster/ha/rules/{rule}")
+def ha_rule_set(call: Call) -> t.Any:
+    ha_rule(call).update({key: value for key, value in call.sent().items() if key not in ("delete", "digest")})
+
+
 @answers("DELETE /cluster/ha/rules/{rule}")
 def ha_rule_delete(call: Call) -> t.Any:
     call.cluster.ha_rules.pop(call["rule"], None)

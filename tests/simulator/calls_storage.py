@@ -81,6 +81,12 @@ def configure(call: Call) -> t.Any:
     return {"storage": found.id, "type": found.type}
 
 
+@answers("DELETE /storage/{storage}")
+def unconfigure(call: Call) -> t.Any:
+    call.cluster.storage(call["storage"])
+    del call.cluster.storages[call["storage"]]
+
+
 # ---- content
 
 

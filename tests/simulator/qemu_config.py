@@ -9,6 +9,7 @@ import typing as t
 
 from . import qemu_disks, values
 from .errors import ApiError, TaskError, failed, refused, wrong
+from .formats import split_list
 from .lxc_config import deletions, unlocked
 from .qemu_may import MachineWishes
 from .service import Call, answers
@@ -37,7 +38,7 @@ def create(call: Call) -> t.Any:
         raise refused()
     new = {key: value for key, value in call.sent().items() if key not in CREATE_ONLY}
     _archive(call, new)
-    MachineWishes(cluster, call.who, vmid, pool=pool).check(new, [])
+    MachineWishes(cluster, call.who, vmid, pool=pool, create=True).check(new, [])
     disks = {key: value for key, value in new.items() if qemu_disks.KEY.fullmatch(key)}
     qemu_disks.allowed(call, disks, vmid)
     _keys_valid(new)
@@ -78,6 +79,8 @@ def _creating(call: Call, guest: Guest, new: dict[str, str], disks: dict[str, st
     yield 0.3
     kept = {key: values.store(cluster, "qemu", key, value) for key, value in new.items() if key not in disks}
     config = {key: value for key, value in kept.items() if value is not None}
+    if "tags" in new and not cluster.nine:
+        config["tags"] = ";".join(sorted(set(split_list(new["tags"]))))  # as they were sent
     made: list[str] = []
     try:
         if "archive" in call.params:
@@ -127,12 +130,12 @@ def _change(call: Call) -> tuple[Guest, t.Callable[[], None]]:
     if not new and not gone and not back:
         raise failed("no options specified")
     guest = call.guest()
+    if "hookscript" in new and cluster.volume(new["hookscript"], guest.node) is None:
+        raise wrong({"hookscript": f"script '{new['hookscript']}' does not exist\n"})
     MachineWishes(cluster, call.who, guest.vmid, guest.merged().get("tags", "")).check(new, gone, guest.merged())
     disks = {key: value for key, value in new.items() if qemu_disks.KEY.fullmatch(key)}
     qemu_disks.allowed(call, disks, guest.vmid)
     _keys_valid(new)
-    if "hookscript" in new and cluster.volume(new["hookscript"], guest.node) is None:
-        raise wrong({"hookscript": f"script '{new['hookscript']}' does not exist\n"})
     cluster.tasks.hold_now(guest)
     if "digest" in call.params and call["digest"] != guest.digest():
         raise failed("checksum mismatch (file change by other user?)")
@@ -239,6 +242,11 @@ class _Apply:
         if not self.guest.running or hot or (before == after and self._only_hot(old or "", made)):
             self.guest.pending.pop(key, None)
             self.guest.config[key] = made
+            boot = self.guest.config.get("boot", "")
+            if old is None and "media=cdrom" in made and boot.startswith("order="):
+                self.guest.config["boot"] = f"{boot};{key}"
+            if "cloudinit" in made:
+                qemu_disks.custom_files(self.cluster, self.guest)  # too late: the drive is written already
             if before and before != after:
                 keep_unused(self.guest.config, before)
         else:

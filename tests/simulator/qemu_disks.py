@@ -14,7 +14,7 @@ from .world import Guest, Volume, human
 
 KEY = re.compile(r"(?:ide|sata|scsi|virtio)\d+|efidisk0|tpmstate0")
 CLOUDINIT = re.compile(r"([\w.\-]+):cloudinit")
-EFI_SIZE, TPM_SIZE, IMPORT_SIZE = 528 << 10, 4 << 20, 300 << 20
+EFI_SIZE, EFI_SMALL, TPM_SIZE, IMPORT_SIZE = 528 << 10, 128 << 10, 4 << 20, 300 << 20
 
 
 def allowed(call: Call, disks: dict[str, str], vmid: int) -> None:
@@ -63,7 +63,7 @@ def realise(cluster: Cluster, guest: Guest, key: str, text: str, log: list[str])
             allocate(cluster, drive[1], guest.vmid, guest.node, 4 << 20, "images", "qcow2", name)
         parts.update(file=name, media="cdrom")
     elif new:
-        made = _made(cluster, guest, key, new, parts.pop("import-from", None), form)
+        made = _made(cluster, guest, key, new, parts.pop("import-from", None), form, parts.get("efitype") == "4m")
         log.append(formatted(cluster, made))
         log.append(f"{key}: successfully created disk '{made.volid},size={human(made.size)}'")
         parts.update(file=made.volid, size=human(made.size))
@@ -77,7 +77,14 @@ def realise(cluster: Cluster, guest: Guest, key: str, text: str, log: list[str])
     return cluster.verifier.join("qemu-drive", parts)
 
 
-def _made(cluster: Cluster, guest: Guest, key: str, new: re.Match[str], source: str | None, form: str | None) -> Volume:
+def custom_files(cluster: Cluster, guest: Guest) -> None:
+    """What a cloud-init drive is made of must be there."""
+    for volid in cluster.verifier.parse("cicustom", guest.config.get("cicustom", "")).values():
+        if cluster.volume(volid, guest.node) is None:
+            raise TaskError(f"volume '{volid}' does not exist")
+
+
+def _made(cluster: Cluster, guest: Guest, key: str, new: re.Match[str], source: str | None, form: str | None, large: bool) -> Volume:
     size = gib(new[2])
     if source is not None:
         origin = None if source.startswith("/") else cluster.volume(source, guest.node)
@@ -86,7 +93,7 @@ def _made(cluster: Cluster, guest: Guest, key: str, new: re.Match[str], source: 
         size = origin.traits.get("virtual", IMPORT_SIZE) if origin else IMPORT_SIZE
         form = form or (origin.format if origin else "raw")
     elif key == "efidisk0":
-        size = EFI_SIZE
+        size = EFI_SIZE if large else EFI_SMALL
     elif key == "tpmstate0":
         size = TPM_SIZE
     return allocate(cluster, new[1], guest.vmid, guest.node, size, "images", form or "raw")

@@ -5,11 +5,10 @@
 from __future__ import annotations
 
 import re
-import typing as t
 
 from .access import Who
 from .cluster import Cluster
-from .errors import ApiError, failed, refused
+from .errors import failed, refused
 from .lxc_may import check_bridge, check_tags
 
 CPU = "cores sockets cpu cpulimit cpuunits numa smp vcpus"
@@ -18,21 +17,6 @@ HARDWARE = "acpi arch audio0 bios hotplug kvm machine rng0 scsihw smbios1 spice_
 NETWORK = "net"
 CLOUDINIT = "cicustom cipassword citype ciupgrade ciuser ipconfig nameserver searchdomain sshkeys"
 DISKS = "ide sata scsi virtio efidisk tpmstate unused"
-ROOT = (
-    "args",
-    "affinity",
-    "lock",
-    "hookscript",
-    "vmgenid",
-    "amd-sev",
-    "intel-tdx",
-    "keephugepages",
-    "startdate",
-    "freeze",
-    "tdf",
-    "localtime",
-    "migrate_downtime",
-)
 GROUPS: dict[str, str] = {}
 for _names, _privilege in (
     (CPU, "VM.Config.CPU"),
@@ -43,15 +27,15 @@ for _names, _privilege in (
     (DISKS, "VM.Config.Disk"),
 ):
     GROUPS.update(dict.fromkeys(_names.split(), _privilege))
-ROOT_ONLY = ("args", "affinity", "lock", "hookscript", "vmgenid")
+ROOT_ONLY = ("args", "affinity", "lock", "hookscript", "vmgenid", "spice_enhancements", "hugepages", "keephugepages", "arch", "ivshmem", "parallel")
 REAL = {"serial": lambda value: value != "socket", "parallel": lambda _value: True, "usb": lambda value: not re.match(r"(host=)?spice(,|$)", value)}
 
 
 class MachineWishes:
     """What somebody wants of a machine."""
 
-    def __init__(self, cluster: Cluster, who: Who, vmid: int, tags: str = "", pool: str = "") -> None:
-        self.cluster, self.who, self.vmid, self.tags, self.pool = cluster, who, vmid, tags, pool
+    def __init__(self, cluster: Cluster, who: Who, vmid: int, tags: str = "", pool: str = "", create: bool = False) -> None:
+        self.cluster, self.who, self.vmid, self.tags, self.pool, self.create = cluster, who, vmid, tags, pool, create
 
     def check(self, new: dict[str, str], deleted: list[str], config: dict[str, str] | None = None) -> None:
         """Refuses the first key that is not allowed."""
@@ -67,13 +51,15 @@ class MachineWishes:
             raise refused(f"{path}, {privileges}")
 
     def _key(self, key: str, family: str, value: str | None, old: str) -> None:
-        if key in ROOT_ONLY:
+        if key in ROOT_ONLY or family in ROOT_ONLY:
             raise failed(f"only root can set '{key}' config")
         self._hardware(key, family, value, old)
         if key == "startup":
             self.cluster.access.check(self.who, "/", "Sys.Modify")
         elif key == "tags":
             check_tags(self.cluster, self.who, self.vmid, self.tags, value or "", self._need)
+        elif family in DISKS.split() and self.create:
+            pass  # the right to use the storage is enough
         elif family in DISKS.split() and "media=cdrom" in (value or old) and ":cloudinit" not in (value or ""):
             self._need("VM.Config.CDROM")
         else:
@@ -87,17 +73,8 @@ class MachineWishes:
     def _hardware(self, key: str, family: str, value: str | None, old: str) -> None:
         text = value if value is not None else old
         if family in REAL and text and "mapping=" not in text and REAL[family](text):
-            raise failed(f"only root can set '{key}' config for real devices")
+            raise failed(f"only root can {'modify' if family == 'serial' and not self.create else 'set'} '{key}' config for real devices")
         if family == "hostpci" and "mapping=" not in text:
             raise failed(f"only root can set '{key}' config for non-mapped devices")
         if key == "rng0" and "hwrng" in text and not self.cluster.access.may(self.who, "/mapping/hwrng", "Mapping.Use"):
             raise refused("/mapping/hwrng, Mapping.Use")
-
-
-def is_root_only(key: str) -> bool:
-    return key in ROOT_ONLY
-
-
-def refuse(error: ApiError | None) -> t.Any:
-    if error is not None:
-        raise error

@@ -18,6 +18,7 @@ _TYPES = {
     "bool": re.compile(r"[01]"),
 }
 _NAMES = {"int": "integer", "num": "number", "bool": "boolean"}
+TYPED = {"/cluster/ha/rules": ("affinity", "nodes", "resources", "strict")}
 Props = dict[str, str]
 
 
@@ -158,6 +159,8 @@ class Verifier:
                 continue
             params[name] = self._param(name, rule, value, errors)
         self._presence(endpoint, params, errors)
+        if "type" in errors:  # what only some types have, none has now
+            errors.update({name: UNDEFINED for name in TYPED.get(endpoint.path, ()) if name in params})
         self._vmid(path, errors)
         if errors:
             raise wrong(errors)

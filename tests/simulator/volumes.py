@@ -132,7 +132,7 @@ def used_by(config: dict[str, str], kind: str) -> dict[str, str]:
     for key, value in sorted(config.items()):
         if re.fullmatch(pattern, key):
             bare = value.split(",")[0].partition("=")[2] if value.startswith(("volume=", "file=")) else value.split(",")[0]
-            if VOLUME.fullmatch(bare) and not NEW.fullmatch(bare) and "media=cdrom" not in value.replace("-cloudinit", ""):
+            if VOLUME.fullmatch(bare) and not NEW.fullmatch(bare) and ("media=cdrom" not in value or "-cloudinit" in value):
                 found[key] = bare
     return found
 

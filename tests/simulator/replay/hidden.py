@@ -85,7 +85,14 @@ def _ids(cluster: Cluster, request: dict[str, t.Any], response: dict[str, t.Any]
         wanted = params.get("vmid", params.get("newid"))
         if response["status"] == 200 and wanted is not None and not (params.get("restore") and params.get("force")):
             forget(cluster, int(wanted))
-        if response["status"] in (400, 403, 500) and not taken and wanted is not None and str(wanted).isdigit() and not params.get("restore"):
+        if (
+            response["status"] in (400, 403, 500)
+            and "/lxc" in path
+            and not taken
+            and wanted is not None
+            and str(wanted).isdigit()
+            and not params.get("restore")
+        ):
             forget(cluster, int(wanted))
         if taken and int(taken[2]) not in cluster.guests:
             kind = "lxc" if taken[1] == "CT" else "qemu"
@@ -105,12 +112,14 @@ def _seen(cluster: Cluster, response: dict[str, t.Any]) -> None:
     """Tags that were set, and members of pools that were removed, before a list showed them so."""
     body = response.get("body")
     rows = body.get("data") if isinstance(body, dict) else None
+    for guest in [one for one in cluster.guests.values() if one.system.get("hidden") and isinstance(rows, list)]:
+        cluster.guests.pop(guest.vmid)
     for row in rows if isinstance(rows, list) else []:
         if not isinstance(row, dict):
             continue
         guest = cluster.guests.get(row.get("vmid", 0))
         if guest is None and row.get("type") in ("lxc", "qemu") and "vmid" in row and not any(task.running for task in cluster.tasks.all.values()):
-            guest = cluster.guests[row["vmid"]] = Guest(row["vmid"], row["type"], "pve1", {"memory": "128"})
+            guest = cluster.guests[row["vmid"]] = Guest(row["vmid"], row["type"], "pve1", {"memory": "128"}, system={"hidden": True})
         if guest is not None and row.get("tags"):
             guest.config["tags"] = row["tags"]
         if "members" in row and row.get("poolid") in cluster.pools:
@@ -189,7 +198,7 @@ def _state(cluster: Cluster, guest: Guest, method: str, tail: str, response: dic
     if not busy and tail == "template" and response["status"] == 200:
         guest.running = False
     if not busy and method == "POST":
-        if "not running" in reason or (tail == "status/start" and response["status"] == 200 and "already running" not in outcome):
+        if f"{guest.vmid} not running" in reason or (tail == "status/start" and response["status"] == 200 and "already running" not in outcome):
             guest.running = False
         if "already running" in reason or (guest.kind == "lxc" and tail in ("status/stop", "status/shutdown", "status/reboot") and response["status"] == 200):
             guest.running = True

@@ -38,7 +38,11 @@ APP = {"env": [PATH, "GREETING=from image", "EMPTY="], "entrypoint": "/bin/sh -c
 OCI: dict[str, dict[str, t.Any]] = {
     "app_1.0": APP,
     "init_1.0": {"env": ["PATH=/bin"], "lxc": [["lxc.signal.halt", "SIGTERM"]]},
-    "nouser_1.0": {**APP, "lxc": [["lxc.init.cwd", "/tmp"], ["lxc.signal.halt", "SIGQUIT"]]},
+    "nouser_1.0": {
+        "env": [PATH, "GREETING=from image"],
+        "entrypoint": "/bin/sh -c 'echo \"hello $GREETING\" > /tmp/out; exec sleep 100000'",
+        "lxc": [["lxc.init.cwd", "/tmp"], ["lxc.signal.halt", "SIGTERM"]],
+    },
     "bare_1.0": {"lxc": [["lxc.signal.halt", "SIGTERM"]]},
 }
 SUMS = {"sha256": "4422a8af1c35ac0b3f543b24fc88da9a8a19fe25f8c544b6d2e9e65a70e59a29"}
