@@ -151,7 +151,7 @@ def _sealed(session: Session, task: Task, found: dict[str, t.Any] | None) -> tup
     if not there:
         from . import seals
 
-        seals.renew(session, task.parameters["recreate"], found is None)
+        seals.renew(session, task.name, task.spec, task.parameters["recreate"], found is None)
     own_key = key.host_key(session.layout, make=False)
     verdict = observe.sealed(session.layout, found, own_key, there)
     if found is not None:
