@@ -38,6 +38,11 @@ def code(text: object) -> str:
     return f"`{text}`" if text else ""
 
 
+def names(text: str) -> str:
+    """Several names in Markdown; one with a value is one."""
+    return code(text) if ":" in text else ", ".join(map(code, text.split(", ")))
+
+
 def effect(option: options.Option) -> str:
     """What a changed value does; the short forms are part of an option that makes the container anew."""
     if option.parse is None and option.name not in ("env_file", "volumes", "tmpfs"):
@@ -75,13 +80,14 @@ def coming_from() -> str:
     return (
         NOTE
         + "\n# Coming from podman and docker\n\nWhat `containers.podman.podman_container` and `community.docker.docker_container` call the options of\n"
-        + "`nexcage_container`, and what differs. An empty cell: there is none. An option that is not here at all is refused by\n"
-        + "Ansible, as `Unsupported parameters`; what to do instead of one is said [below](#what-there-is-not-and-what-to-do-instead).\n\n"
+        + "`nexcage_container`, and what differs. An empty cell: there is none. A task with an option that only these two have is\n"
+        + "refused with what to do [instead](#what-there-is-not-and-what-to-do-instead), and one with any other by Ansible, as\n"
+        + "`Unsupported parameters`.\n\n"
         + table(["here", "podman", "docker", "mind"], rows)
         + "\n## What there is not, and what to do instead\n\n"
-        + table(["there", "here"], [(code(entry["option"]), entry["instead"]) for entry in peers["missing"]])
+        + table(["there", "here"], [(names(entry["option"]), entry["instead"]) for entry in peers["missing"]])
         + "\n## Modules\n\n"
-        + table(["there", "here"], [(", ".join(code(name) for name in entry["there"].split(", ")), entry["here"]) for entry in peers["modules"]])
+        + table(["there", "here"], [(names(entry["there"]), entry["here"]) for entry in peers["modules"]])
         + "\n## Habits\n\n"
         + table(["there", "here"], peers["habits"])
     )

@@ -98,7 +98,10 @@ def test_a_changed_limit_in_check_and_diff(host: Host, home: pathlib.Path) -> No
     assert modules.works(MODULE, name="limited")["container"]["resources"]["memory"] == 32 << 20
 
 
-@pytest.mark.parametrize(("text", "option"), [("memory=12potatoes", "memory"), ("volumes=/no/such:/x", "volumes")])
+@pytest.mark.parametrize(
+    ("text", "option"),
+    [("memory=12potatoes", "memory"), ("volumes=/no/such:/x", "volumes"), ("restart_policy=always potatoes=12", "restart_policy")],
+)
 def test_bad_input(host: Host, home: pathlib.Path, text: str, option: str) -> None:
     before = host.situation()
     result, _shown = adhoc(home, MODULE, f"name=web image={host.image} {text}")
