@@ -262,7 +262,9 @@ options:
     default: false
     aliases: [forcekill]
   recreate:
-    description: Whether to make the container again even where nothing differs. This changes something in every run.
+    description:
+      - Whether to make the container again even where nothing differs. This changes something in every run.
+      - Needed once for each container of a host whose key was lost or replaced. It is then made from what the task says alone.
     type: bool
     default: false
   replace_backend:

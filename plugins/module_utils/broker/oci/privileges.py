@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import typing as t
 
@@ -130,7 +131,8 @@ def free(pid: int) -> None:
         soft, hard = resource.getrlimit(number)
         if soft != resource.RLIM_INFINITY:
             best = resource.RLIM_INFINITY if _may_raise() else hard
-            resource.prlimit(pid, number, (best, best))
+            with contextlib.suppress(OSError):  # one that has ended says why elsewhere
+                resource.prlimit(pid, number, (best, best))
 
 
 def _may_raise() -> bool:

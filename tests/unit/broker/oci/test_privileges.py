@@ -120,6 +120,7 @@ def test_a_child_that_shall_outlive_the_caller_is_freed_of_its_limits() -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 30, before[1]))
             try:
                 privileges.free(child.pid)
+                privileges.free(1 << 22)  # nobody
             finally:
                 resource.setrlimit(resource.RLIMIT_FSIZE, before)
             assert resource.prlimit(child.pid, resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
