@@ -220,10 +220,10 @@ def test_the_schema_has_its_say(place: Place, monkeypatch: pytest.MonkeyPatch) -
 def test_without_the_library(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
-    def without(name: str, *arguments: t.Any) -> t.Any:
+    def without(name: str, *arguments: t.Any, **named: t.Any) -> t.Any:
         if name == "jsonschema":
             raise ImportError("No module named 'jsonschema'")
-        return real(name, *arguments)
+        return real(name, *arguments, **named)
 
     monkeypatch.setattr(builtins, "__import__", without)
     result = fails(MODULE, src=str(place.src), dest=str(place.dest))
