@@ -185,7 +185,7 @@ def sealed(layout: Layout, found: dict[str, t.Any] | None, own_key: bytes, there
     if not there or (signed is not None and signed != key_id(own_key)):
         return Sealed(ContainerSpec({}), other_key=True, path=path)
     spec = ContainerSpec(found.get("spec") or {})
-    if "record" not in found and "seal" in value and not hmac.compare_digest(str(value["seal"]), spec.seal(own_key)):
+    if "record" not in found and "seal" in value and not hmac.compare_digest(str(value["seal"]).encode(), spec.seal(own_key).encode()):
         return Sealed(ContainerSpec({}), "its record does not match the seal", path=path)
     harm = damage(found, own_key)
     return Sealed(ContainerSpec({}) if harm and "config.json" not in harm else spec, harm, path=path)

@@ -68,7 +68,7 @@ class Record(t.NamedTuple):
 def sealed(value: Values, key: bytes) -> bool:
     """Whether what lies on disk is what this host wrote."""
     content = {name: entry for name, entry in value.items() if name != "seal"}
-    return hmac.compare_digest(str(value.get("seal")), _seal(content, key))
+    return hmac.compare_digest(str(value.get("seal")).encode("utf-8", "replace"), _seal(content, key).encode())
 
 
 def _seal(content: Values, key: bytes) -> str:

@@ -61,6 +61,8 @@ def test_what_is_forged_of_such_a_backend(boxed: World) -> None:
     content["spec"]["env"] = {"EVIL": "1"}
     record(boxed).write_text(json.dumps(content))
     assert refused("E_STATE", lambda: task(boxed)).option == "image"
+    record(boxed).write_text(json.dumps({**content, "seal": "\u00e9"}))
+    assert refused("E_STATE", lambda: task(boxed)).option == "image"
     assert kinds(task(boxed, image="oci:/image")) == ["replace", "start"] and boxed.boxes.there["web"]["spec"] == {"image": "oci:/image"}
 
 
@@ -95,7 +97,7 @@ def test_what_a_record_says_of_itself(world: worlds.World) -> None:
     for own_key, there in ((OTHER, True), (KEY, False)):
         verdict = observe.sealed(world.layout, found, own_key, there)
         assert (verdict.spec.values, verdict.other_key) == ({}, True)
-    for wrong in ({**sealed, "seal": spec.seal(OTHER)}, {**sealed, "seal": 7}, {**sealed, "spec": {"memory": 6}}):
+    for wrong in ({**sealed, "seal": spec.seal(OTHER)}, {**sealed, "seal": 7}, {**sealed, "seal": "\u00e9"}, {**sealed, "spec": {"memory": 6}}):
         verdict = observe.sealed(world.layout, on_disk(world, **wrong), KEY, True)
         assert (verdict.spec.values, verdict.other_key) == ({}, False) and "seal" in verdict.damage
     assert observe.sealed(world.layout, on_disk(world, key=7, seal=spec.seal(KEY)), KEY, True).other_key
