@@ -44,7 +44,7 @@ from .service import Service
 from .worlds import DEFAULT
 
 # What answers calls; importing them registered it.
-PARTS = (calls_access, calls_cluster, calls_node, calls_pools, calls_storage, clones, disks, guests, snapshots)
+PARTS: tuple[t.Any, ...] = (calls_access, calls_cluster, calls_node, calls_pools, calls_storage, clones, disks, guests, snapshots)
 PARTS += (lxc_actions, lxc_config, lxc_create, qemu_actions, qemu_config)
 
 

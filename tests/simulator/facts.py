@@ -1,6 +1,6 @@
 # Copyright (c) 2026 NexCage contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads facts/*.txt: which endpoints and parameters which version has.
+"""Reads tables/*.txt: which endpoints and parameters which version has.
 
 A file is made of blocks. The first line of a block has no indentation:
 
@@ -25,7 +25,7 @@ import pathlib
 import re
 import typing as t
 
-FOLDER = pathlib.Path(__file__).resolve().parent / "facts"
+FOLDER = pathlib.Path(__file__).resolve().parent / "tables"
 WIDE = ("volume", "poolid")  # may have slashes
 VERSIONS = ("8.4", "9.1", "9.2")
 DISKS = {

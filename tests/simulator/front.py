@@ -61,7 +61,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             raise ApiError(501, "for data too large", plain=True)
         body = self.rfile.read(length)
         if path.startswith(control.PREFIX):
-            self._write(200, "OK", JSON, json.dumps(control.do(self.server.service.cluster, self.headers, json.loads(body or b"{}"))).encode())
+            self._write(200, "OK", JSON, json.dumps(control.do(self.server.service.cluster, _Headers(self.headers), json.loads(body or b"{}"))).encode())
             return
         form, call = self._format(path)
         given = _pairs(query)
@@ -100,7 +100,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         service = self.server.service
         service.cluster.seen.append({"method": self.command, "path": path, "headers": dict(self.headers), "given": sorted(given)})
         try:
-            reply = service.call(self.command, path, given, self.headers)
+            reply = service.call(self.command, path, given, _Headers(self.headers))
         except ApiError as error:
             if error.status == 403 and path.endswith("/upload"):
                 error.plain = None  # refused before the file is read
@@ -160,6 +160,25 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_details: object) -> None:
         """Nothing on the tests' output."""
+
+
+class _Headers(t.Mapping[str, str]):
+    """Headers by name in any case."""
+
+    def __init__(self, message: t.Any) -> None:
+        self._message = message
+
+    def __getitem__(self, name: str) -> str:
+        found = self._message.get(name)
+        if found is None:
+            raise KeyError(name)
+        return str(found)
+
+    def __iter__(self) -> t.Iterator[str]:
+        return iter(self._message.keys())
+
+    def __len__(self) -> int:
+        return len(self._message)
 
 
 def _named(error: ApiError) -> dict[str, t.Any]:

@@ -28,7 +28,7 @@ for _names, _privilege in (
 ):
     GROUPS.update(dict.fromkeys(_names.split(), _privilege))
 ROOT_ONLY = ("args", "affinity", "lock", "hookscript", "vmgenid", "spice_enhancements", "hugepages", "keephugepages", "arch", "ivshmem", "parallel")
-REAL = {"serial": lambda value: value != "socket", "parallel": lambda _value: True, "usb": lambda value: not re.match(r"(host=)?spice(,|$)", value)}
+REAL = {"serial": r"(?!socket$).*", "usb": r"(?!(?:host=)?spice(?:,|$)).*"}  # values that stand for something of the host
 
 
 class MachineWishes:
@@ -72,7 +72,7 @@ class MachineWishes:
 
     def _hardware(self, key: str, family: str, value: str | None, old: str) -> None:
         text = value if value is not None else old
-        if family in REAL and text and "mapping=" not in text and REAL[family](text):
+        if family in REAL and text and "mapping=" not in text and re.fullmatch(REAL[family], text):
             raise failed(f"only root can {'modify' if family == 'serial' and not self.create else 'set'} '{key}' config for real devices")
         if family == "hostpci" and "mapping=" not in text:
             raise failed(f"only root can set '{key}' config for non-mapped devices")

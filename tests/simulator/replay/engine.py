@@ -118,7 +118,7 @@ class Recording:
             hidden.prepare(self.cluster, entry, outcome)
         self._until(request, data)
         with self.cluster.lock:
-            if not self._is_first(entry):
+            if self._reads(entry):
                 self.cluster.clock.advance(0.03)
         method, path, headers, body = self._wire(entry)
         status, reason, answer = self.send(method, path, headers, body)
@@ -128,8 +128,9 @@ class Recording:
             difference = self._ended(self.upids.get(data, ""), entry["exitstatus"])
         self.results.append(Outcome(number, str(entry.get("case")), f"{method} {path}", difference))
 
-    def _is_first(self, entry: Entry) -> bool:
-        return entry["request"]["method"] != "GET"
+    def _reads(self, entry: Entry) -> bool:
+        """Between a write and what is read next, some time passes."""
+        return bool(entry["request"]["method"] == "GET")
 
     def _until(self, request: Entry, data: t.Any) -> None:
         """Lets time pass until a task that had ended when it was asked for has ended here too."""

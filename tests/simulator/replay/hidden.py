@@ -79,7 +79,8 @@ def _matrix(cluster: Cluster, case: str) -> None:
 
 def _ids(cluster: Cluster, request: dict[str, t.Any], response: dict[str, t.Any]) -> None:
     """An id that was given to a new guest was free; one that was refused as taken was taken."""
-    params = request.get("params") if isinstance(request.get("params"), dict) else {}
+    given = request.get("params")
+    params: dict[str, t.Any] = given if isinstance(given, dict) else {}
     path, taken = request.get("path", ""), re.search(r"(CT|VM) (\d+)(?: already exists on node|: config file already exists)", str(response.get("reason")))
     if request["method"] == "POST" and (CREATES.search(path) or CLONES.search(path)) and params:
         wanted = params.get("vmid", params.get("newid"))
@@ -117,11 +118,11 @@ def _seen(cluster: Cluster, response: dict[str, t.Any]) -> None:
     for row in rows if isinstance(rows, list) else []:
         if not isinstance(row, dict):
             continue
-        guest = cluster.guests.get(row.get("vmid", 0))
-        if guest is None and row.get("type") in ("lxc", "qemu") and "vmid" in row and not any(task.running for task in cluster.tasks.all.values()):
-            guest = cluster.guests[row["vmid"]] = Guest(row["vmid"], row["type"], "pve1", {"memory": "128"}, system={"hidden": True})
-        if guest is not None and row.get("tags"):
-            guest.config["tags"] = row["tags"]
+        found = cluster.guests.get(row.get("vmid", 0))
+        if found is None and row.get("type") in ("lxc", "qemu") and "vmid" in row and not any(task.running for task in cluster.tasks.all.values()):
+            found = cluster.guests[row["vmid"]] = Guest(row["vmid"], row["type"], "pve1", {"memory": "128"}, system={"hidden": True})
+        if found is not None and row.get("tags"):
+            found.config["tags"] = row["tags"]
         if "members" in row and row.get("poolid") in cluster.pools:
             for vmid in cluster.pools[row["poolid"]].vms - {one.get("vmid") for one in row["members"]}:
                 forget(cluster, vmid)
