@@ -54,7 +54,7 @@ def size(option: str, value: object) -> int:
         return UNLIMITED
     match = SIZE_PATTERN.fullmatch(text)
     if match is None or isinstance(value, bool):
-        raise invalid(option, value, "not a size", "write a number with an optional unit k, m, g or t, such as 512m")
+        raise invalid(option, value, "not a size", "write a number with an optional unit k, m, g or t, such as 512m, or -1 for no limit")
     number, unit = float(match.group(1)), match.group(2).lower()
     return int(number * (1 << SIZE_STEPS[unit])) if unit or "." in match.group(1) else int(match.group(1))
 
@@ -326,7 +326,13 @@ def network_mode(option: str, value: object) -> str:
 
 def seccomp_profile(option: str, value: object) -> str:
     """``default``, ``unconfined`` or the absolute path of a profile."""
-    return str(value) if value in ("default", "unconfined") else absolute_path(option, value)
+    if value in ("default", "unconfined"):
+        return str(value)
+    try:
+        return absolute_path(option, value)
+    except NexcageError as error:
+        error.remedy = f"write default, unconfined, or the path of a profile: {error.remedy}"
+        raise
 
 
 def hostname(option: str, value: object) -> str:

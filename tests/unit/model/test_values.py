@@ -44,7 +44,8 @@ def test_memory(text: object, expected: int) -> None:
 
 @pytest.mark.parametrize("value", ["12potatoes", "", "m", "-5m", "1,5g", "0x10m", True, None, "64 mm", "1e3", "nan"])
 def test_memory_refuses(value: object) -> None:
-    assert refusal(values.memory, value).value == value
+    error = refusal(values.memory, value)
+    assert error.value == value and str(error.remedy).endswith(", or -1 for no limit")
 
 
 def test_a_reference_is_not_empty() -> None:
@@ -220,7 +221,8 @@ def test_small_words() -> None:
     assert values.network_mode("network_mode", "host") == "host"
     refusal(values.network_mode, "bridge")
     assert [values.seccomp_profile("s", value) for value in ("default", "unconfined", "/p.json")] == ["default", "unconfined", "/p.json"]
-    refusal(values.seccomp_profile, "strict")
+    remedy = str(refusal(values.seccomp_profile, "strict").remedy)
+    assert remedy == "write default, unconfined, or the path of a profile: write a path that starts with / and has no '..'"
     assert values.hostname("hostname", "web-1.example") == "web-1.example"
     for value in ("-x", "a_b", "", "a" * 65, "a..b"):
         refusal(values.hostname, value)
