@@ -15,6 +15,9 @@ description:
   - Lists the backend plugins of a host, the preferred one first.
   - Each enabled plugin is asked for its health, which needs its programs but no privilege. O(health=false) asks none.
   - >-
+    Whoever is not root has plugins and settings of his own, in his home. A task without C(become=true) shows these, and warns that they are
+    not those of the host.
+  - >-
     The health of an installed plugin also covers what its manifest asks of the host, and how its operations ended of late.
     One that failed in the last hour makes it V(degraded).
   - >-

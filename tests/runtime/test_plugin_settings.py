@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import shutil
 import stat
 import tempfile
 import typing as t
@@ -190,6 +191,7 @@ def test_information(file: pathlib.Path) -> None:
     for check in (True, False):
         result = modules.works("nexcage_plugin_info", check=check)
         assert not result["changed"] and [plugin["name"] for plugin in result["plugins"]] == ["crun-backend", "runc-backend"]
+        assert not result.get("warnings")
     for plugin in result["plugins"]:
         assert plugin["health"]["status"] == "healthy", plugin["health"]
         assert plugin["health"]["path"].endswith("/" + plugin["backend"]) and plugin["health"]["version"]
@@ -207,10 +209,16 @@ def test_for_whoever_is_not_root(home: pathlib.Path) -> None:
     for plugin in result["plugins"]:
         assert plugin["health"]["status"] == "degraded" and any("become: true" in problem for problem in plugin["health"]["problems"])
         assert plugin["sandbox"]["tier"] == "standard"
+    warned = json.dumps(result["warnings"])  # texts, or objects with newer Ansible
+    assert "become: true" in warned and f"{home}/.config/nexcage" in warned
     assert run_as_nobody(home, "nexcage_plugin", name="crun", priority=3, check=True)["changed"]
     refused = run_as_nobody(home, "nexcage_plugin", name="crun", priority=3)
     assert refused["error"]["code"] == "E_PRIVILEGE" and "become: true" in refused["msg"]
     assert list(home.iterdir()) == []
+    (home / ".local/state/nexcage").mkdir(0o700, parents=True)
+    barred = run_as_nobody(home, "nexcage_plugin_info")
+    assert barred["error"]["code"] == "E_PRIVILEGE" and "hooks.json" in barred["msg"] and "become: true" in barred["msg"]
+    shutil.rmtree(home / ".local")
     home.chmod(0o700)
     closed = run_as_nobody(home, "nexcage_plugin_info")
     assert closed["error"]["code"] == "E_PRIVILEGE" and "config.json cannot be read" in closed["msg"]

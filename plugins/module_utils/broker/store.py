@@ -31,9 +31,14 @@ def checkpoint(step: str) -> None:
 
 
 def failure(error: OSError, what: str, path: str | None = None) -> NexcageError:
-    """The refusal that stands for an operating system error: ``E_SPACE`` for a full disk, else ``E_STATE``."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return NexcageError("E_SPACE" if full else "E_STATE", f"{what}: {error.strerror or error}", value=path or error.filename)
+    """The refusal that stands for an operating system error.
+
+    ``E_SPACE`` for a full disk, ``E_PRIVILEGE`` for what only root may and this process is not, else ``E_STATE``.
+    """
+    code = "E_SPACE" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "E_STATE"
+    if error.errno in (errno.EACCES, errno.EPERM) and os.geteuid() != 0:
+        code = "E_PRIVILEGE"
+    return NexcageError(code, f"{what}: {error.strerror or error}", value=path or error.filename)
 
 
 def ensure_folder(path: str) -> None:

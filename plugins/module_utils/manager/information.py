@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from ..model.container import check_name
@@ -33,6 +34,11 @@ def plugins(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.
     from . import breaker, metrics, verify
 
     names, path = parameters.get("name"), parameters.get("metrics_file")
+    if os.geteuid() != 0:
+        session.warnings.append(
+            f"this task runs as uid {os.geteuid()}, so it shows the plugins and settings below {session.layout.configuration} and "
+            f"{session.layout.state}; those of the host take become: true"
+        )
     if path is not None:
         metrics.check(session.layout, path)
     chosen = registry.all_plugins(session.layout) if names is None else [registry.named(name, session.layout) for name in names]
