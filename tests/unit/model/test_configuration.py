@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import math
+import re
 import typing as t
 
 import pytest
-from ansible_collections.nexcage.backends.plugins.module_utils.model import configuration
+from ansible_collections.nexcage.backends.plugins.module_utils.model import configuration, options
 from ansible_collections.nexcage.backends.plugins.module_utils.model.configuration_table import GROUPS, KEYS, MANAGER, Key
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 from hypothesis import given, settings
@@ -364,3 +365,11 @@ def test_any_file_gives_settings_or_typed_problems(content: dict[str, t.Any]) ->
         assert prefixes & told or _value == {}, path
     for setting in result.settings:
         setting.as_dict()
+
+
+def test_an_option_that_a_reason_names_is_one() -> None:
+    """What a key of NexCage's says of a task's option can be written into a task as it stands there."""
+    named = [(key.path, option) for key in KEYS for option in re.findall(r"by its option (\w+)", key.reason)]
+    assert {"security.seccomp", "security.apparmor", "resources.cpu", "network.dns_servers"} <= {name for name, _option in named}
+    assert [entry for entry in named if entry[1] not in options.BY_NAME] == []
+    assert "dns_servers" not in options.BY_NAME and "apparmor" not in options.BY_NAME
