@@ -76,14 +76,12 @@ def _trusted(path: str) -> None:
             facts = os.lstat(name)
         except OSError as error:
             raise NexcageError("E_INVALID", f"{name}: {error.strerror}", option="bundle", value=path) from error
-        if stat.S_ISLNK(facts.st_mode) or facts.st_uid not in (0, os.geteuid()) or facts.st_mode & 0o022:
-            raise NexcageError(
-                "E_INVALID",
-                f"{name} is a link, or can be changed by others",
-                option="bundle",
-                value=path,
-                remedy=f"chown root {name}; chmod go-w {name}",
-            )
+        if stat.S_ISLNK(facts.st_mode):
+            remedy = "name the folder itself, with the file itself in it; neither may be a link"
+            raise NexcageError("E_INVALID", f"{name} is a link", option="bundle", value=path, remedy=remedy)
+        if facts.st_uid not in (0, os.geteuid()) or facts.st_mode & 0o022:
+            remedy = f"chown root {name}; chmod go-w {name}"
+            raise NexcageError("E_INVALID", f"{name} can be changed by others", option="bundle", value=path, remedy=remedy)
 
 
 def _bundle_config(path: str) -> dict[str, t.Any]:

@@ -188,3 +188,6 @@ def test_a_bundle_that_is_none(own: pathlib.Path, damage: str) -> None:
     with pytest.raises(NexcageError) as caught:
         render(None, bundle=str(own))
     assert (caught.value.code, caught.value.option) == ("E_INVALID", "bundle")
+    if damage in ("link", "writable"):  # one cause in the message, and what helps against it
+        said = {"link": ("is a link", "may be a link"), "writable": ("can be changed by others", "chmod go-w")}[damage]
+        assert caught.value.message.endswith(said[0]) and said[1] in str(caught.value.remedy)
