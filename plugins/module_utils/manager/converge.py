@@ -276,7 +276,7 @@ def _resolve(session: Session, plugin: registry.Plugin, reference: str, pull: st
         image = t.cast("dict[str, t.Any]", session.ask(plugin, "image.resolve", {"reference": reference, "pull": "always"}))
     if pull == "never" and not image["present"]:
         raise NexcageError(
-            "E_IMAGE", "the image is not on this host, and pull is never", option="image", value=reference, remedy="set pull: missing, or bring it here first"
+            "E_IMAGE", "the image is not unpacked on this host yet, and pull is never", option="image", value=reference, remedy="set pull: missing"
         )
     return image
 

@@ -211,7 +211,7 @@ def _pull(request: Request) -> list[Action]:
     image = request.image
     if image is None or image.get("present", True):
         return []
-    return [Action("pull", f"the image {request.spec.get('image')} is not on this host")]
+    return [Action("pull", f"the image {request.spec.get('image')} is not unpacked on this host yet")]
 
 
 def _image_changes(request: Request, found: t.Mapping[str, t.Any]) -> list[Change]:

@@ -112,7 +112,9 @@ def test_image_with_another_digest() -> None:
 
 
 def test_pull_only_where_the_image_is_missing() -> None:
-    assert kinds(plan(request("present", image={"digest": None, "present": False}), None)) == ["pull", "create"]
+    made = plan(request("present", image={"digest": None, "present": False}), None)
+    assert kinds(made) == ["pull", "create"]
+    assert made.actions[0].reason.endswith(" is not unpacked on this host yet")  # that of a folder is here all along
     assert kinds(plan(request("present", image={"digest": "x", "present": True}), None)) == ["create"]
 
 
