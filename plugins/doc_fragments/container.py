@@ -44,20 +44,22 @@ options:
       - The image to create the container from. Needed only when something is created.
       - One of C(oci:PATH[:TAG]), C(oci-archive:PATH[:TAG]), C(docker-archive:PATH[:REFERENCE]),
         C(docker://HOST[:PORT]/NAME[:TAG]), each with an optional C(@sha256:...), which is verified.
+      - C(docker://) may be left out where C(HOST) has a dot or a port or is C(localhost), as in V(docker.io/library/busybox:1.36). A
+        name without a host is refused, and never guessed.
       - Another reference, or the same one standing for another image, makes the container again.
     type: str
   bundle:
     description:
       - The absolute path of a folder on the host to create the container from, instead of O(image).
       - It holds a C(config.json) of the OCI runtime specification, and the root file system that this names.
-      - Only root may be able to change it.
+      - Only root may be able to change it, and neither the folder nor its C(config.json) may be a link.
       - The folder stays as it is. The container gets a writable layer of its own.
     type: str
   pull:
     description:
       - V(missing) - fetch the image where this host does not have it.
       - V(always) - ask where the reference points now, and make the container again if the image is a new one.
-      - V(never) - use only what this host has.
+      - V(never) - use only what is unpacked on this host already.
     type: str
     choices: [missing, always, never]
     default: missing
@@ -94,7 +96,10 @@ options:
     elements: path
   secret_env:
     description:
-      - Environment variables whose values appear in no diff, result, log, process list or world-readable file.
+      - Environment variables whose values appear in no diff, result, log, process list or world-readable file by nexcage. What a
+        program writes is another matter. Its output is in the log of the container, and that of a command, such as C(env), in
+        the result of M(nexcage.backends.nexcage_container_exec), where Ansible masks only the secrets of that task. Set
+        C(no_log) for such a task.
       - A changed value is noticed by a keyed hash.
       - Ansible masks every occurrence of a secret in a result, so a very short one censors other text as well. Secrets
         should have 8 characters or more.
@@ -154,6 +159,7 @@ options:
   memory:
     description:
       - The most memory the container may use, such as V(64m) or V(1.5g), in powers of 1024. V(-1) is unlimited.
+      - More than the host has is accepted, as with podman and docker, and limits nothing.
       - Changes live.
     type: str
   memory_swap:

@@ -60,7 +60,10 @@ options:
     type: dict
     aliases: [environment]
   secret_env:
-    description: Environment variables whose values are shown nowhere.
+    description:
+      - Environment variables whose values are shown nowhere.
+      - Ansible masks these in the output of the command, but not those that the container itself got by C(secret_env) in another
+        task. Set C(no_log) for a command that may write them.
     type: dict
   user:
     description: User and optional group, by name or number. The container's own where not given.

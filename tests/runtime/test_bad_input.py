@@ -128,6 +128,14 @@ def test_a_value_that_is_wrong(host: Host, parameters: dict[str, t.Any], option:
     refused(host, option, value, **parameters)
 
 
+def test_more_memory_than_the_host_has_is_no_fault(host: Host) -> None:
+    """As with podman and docker; one playbook may be for hosts of every size."""
+    host.start("large", "crun", memory="999t")
+    assert not host.start("large", "crun", memory="999t")["changed"]
+    assert host.converge("large", memory="998t")["container"]["resources"]["memory"] == 998 << 40
+    host.converge("large", state="absent", force_kill=True)
+
+
 IMAGES: list[tuple[str, t.Callable[[Host], str], str]] = [
     ("a short name", lambda host: "nginx", "E_INVALID"),
     ("a folder that is missing", lambda host: "oci:/does/not/exist:1", "E_IMAGE"),

@@ -42,6 +42,15 @@ def test_check_mode_where_an_earlier_task_makes_the_mount_source(host: Host, tmp
     host.converge("web", state="absent", force_kill=True)
 
 
+def test_the_commands_at_a_shell_on_the_container_of_the_first_playbook(host: Host, tmp_path: pathlib.Path) -> None:
+    host.start("web", "crun")
+    for module, arguments in re.findall(r"^ansible -i .* -m nexcage\.backends\.(\w+) -a \"(.*)\"$", PAGE, re.MULTILINE):
+        result, shown = ansible_cli.adhoc(tmp_path / "home", module, arguments, NEXCAGE_ROOT=str(host.root))
+        assert not result["failed"], shown
+    assert module == "nexcage_container_exec" and "passwd" in result["stdout"]
+    host.converge("web", state="absent", force_kill=True)
+
+
 def test_a_job_that_runs_once_until_it_ends_well(host: Host, tmp_path: pathlib.Path) -> None:
     tasks = shown("Run it once", {"oci:/srv/images/migrate:7": host.image})
     job = next(task for task in tasks if task["name"] == "Run it once")
