@@ -13,7 +13,15 @@ from ..sdk.backend import BackendExtension
 from ..sdk.errors import HostError, PluginError, Unsupported
 
 MARK = "org.nexcage.mark"  # the label that says that a container is ours
-STATUS = {"created": "created", "configured": "created", "initialized": "created", "running": "running", "paused": "paused"}
+STATUS = {
+    "created": "created",
+    "configured": "created",
+    "initialized": "created",
+    "running": "running",
+    "stopping": "running",
+    "paused": "paused",
+    "removing": "incomplete",
+}
 NEVER = "0001-01-01T00:00:00Z"
 STEP = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"  # one part of an image's name
 PATIENCE = 290  # seconds for a stop; what is left of a command's 300 is for podman itself
@@ -50,13 +58,19 @@ class Backend(BackendExtension):
         return {"id": answer["stdout"].split()[-1]}
 
     def start(self, host, params):
-        _run(host, "start", {"name": params["name"]})
+        answer = host.command.run("start", {"name": params["name"]})
+        if answer["rc"] != 0 and "already exists" in answer["stderr"]:
+            _run(host, "start", {"name": params["name"]})  # the first one has cleared away what a killed one left with the OCI runtime
+        elif answer["rc"] != 0:
+            raise _failure("start", answer)
 
     def stop(self, host, params):
         name, seconds = params["name"], 0 if params.get("force") else params.get("timeout")
         command, values = ("stop", {"name": name}) if seconds is None else ("stop_within", {"name": name, "seconds": seconds})
         found = _inspect(host, name)
-        if found is not None and found["status"] == "paused":  # it would wait in vain for one that hears no signal
+        if found is None or found["status"] == "incomplete":
+            return
+        if found["status"] == "paused":  # podman would wait in vain for one that hears no signal
             _run(host, "resume", {"name": name})
         _run(host, command, values)
 
@@ -160,7 +174,7 @@ def _listed(entry):
 
 
 def _status(text):
-    """Also of one whose removal was interrupted: it does not run."""
+    """In words of ours: "exited" and "stopped" are one."""
     return STATUS.get(text, "stopped")
 
 

@@ -19,7 +19,7 @@ from .options import BY_NAME, show
 
 SCHEMA_VERSION = 1
 MADE, CREATING, UPDATING = "made", "creating", "updating"
-STATUSES = ("created", "running", "paused", "stopped")
+STATUSES = ("created", "running", "paused", "stopped", "incomplete")
 MARK_BYTES = 16
 _MARK = re.compile(rf"[0-9a-f]{{{2 * MARK_BYTES}}}")
 _TEXT_LENGTH = 512  # characters of one text in an answer
@@ -215,7 +215,8 @@ def observe(record: Record | None, entry: Values | None, name: str, backend: str
     if record is not None and record.mark == entry["mark"]:
         if record.phase == CREATING:
             return _described(record, record.spec, {**entry, "status": "incomplete"}, ["a create was interrupted; create or delete it again"])
-        return _described(record, record.spec, {**entry, "observed": {**_unsure(record), **entry["observed"]}}, [])
+        problems = ["it was removed or made only in part; create or delete it again"] if entry["status"] == "incomplete" else []
+        return _described(record, record.spec, {**entry, "observed": {**_unsure(record), **entry["observed"]}}, problems)
     if record is not None and record.before is not None and record.before.mark == entry["mark"]:
         return _described(record, record.before.spec, entry, [])  # the old one has not been touched, or only been stopped
     raise NexcageError(

@@ -96,6 +96,14 @@ def test_one_that_was_removed_by_hand_is_made_again(world: World) -> None:
     assert kinds(web(world)) == ["create", "start"] and not web(world)["changed"]
 
 
+def test_one_that_was_removed_in_part_is_made_again(world: World) -> None:
+    web(world, env={"A": "b"})
+    for state, actions in (("started", ["create", "start"]), ("absent", ["delete"])):
+        world.boxes.there["web"]["status"] = "incomplete"
+        assert kinds(task(world, check=True, state=state)) == actions == kinds(task(world, state=state))
+    assert world.boxes.there == {} and world.boxes.params["create"]["spec"]["env"] == {"A": "b"} and not record(world).exists()
+
+
 def test_a_record_that_was_changed(world: World) -> None:
     web(world, env={"A": "b"})
     value = json.loads(record(world).read_text())

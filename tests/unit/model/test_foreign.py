@@ -99,7 +99,7 @@ def test_an_answer() -> None:
         ([{"name": 1}], "name"),
         ([{"name": "web", "status": "running"}] * 2, "name"),
         ([{"name": "web"}], "status"),
-        ([{"name": "web", "status": "incomplete"}], "status"),
+        ([{"name": "web", "status": "absent"}], "status"),
         ([{"name": "web", "status": ["running"]}], "status"),
         *(([{"name": "web", "status": "running", field: wrong}], field) for field in ("id", "started", "image_digest") for wrong in (1, "a\n", "x" * 513)),
         *(([{"name": "web", "status": "running", field: wrong}], field) for field in ("pid", "exit_code") for wrong in ("1", True, 1.5)),
@@ -139,6 +139,13 @@ def test_one_that_is_made() -> None:
     assert (found["resources"], found["backend_details"]["log"], found["exit_code"]) == ({"memory": 5}, "/log", None)
     stopped = observe(record(), entry(status="stopped", exit_code=3))
     assert stopped is not None and stopped["exit_code"] == 3 and stopped["id"] == "web" and stopped["resources"] == {"memory": 64 << 20}
+
+
+def test_one_that_the_backend_itself_calls_incomplete() -> None:
+    found = observe(record(), entry(status="incomplete"))
+    assert found is not None and (found["status"], found["spec"]) == ("incomplete", SPEC.values) and found["problems"]
+    steps = plan(Request("web", "started", ContainerSpec({}), "acme-backend"), found)
+    assert [action.kind for action in steps.actions] == ["create", "start"], "what is recorded says what to make it from"
 
 
 def test_a_create_that_was_interrupted() -> None:
