@@ -105,9 +105,10 @@ class Cluster:
             return self.snapshot()
         self._turn = (self._turn + 1) % WORKERS
         kept, known = self._caches[self._turn]
-        if self.clock.now() - kept >= self.lag:
+        period = (self.clock.now() + self._turn * self.lag / WORKERS) // self.lag  # no two workers refresh at the same time
+        if period != kept:
             known = copy.deepcopy(self._broadcast)
-            self._caches[self._turn] = (self.clock.now(), known)
+            self._caches[self._turn] = (period, known)
         return known
 
     # ---- finding

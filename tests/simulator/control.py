@@ -56,6 +56,8 @@ def finish(cluster: Cluster, asked: dict[str, t.Any]) -> t.Any:
     def done() -> bool:
         return not any(task.running for task in cluster.tasks.all.values() if upid in (None, task.upid))
 
+    if upid is None:
+        cluster.clock.wait(0.1)  # what has just ended may be about to start another
     return cluster.clock.wait(asked.get("within", 3600), done)
 
 
