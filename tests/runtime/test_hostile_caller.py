@@ -82,6 +82,17 @@ def test_limits_of_the_caller_reach_neither_container_nor_conmon(host: Host, bac
         assert odd["Max cpu time"] == "500 500" and plain["Max core file size"] == "0 unlimited"
 
 
+def test_a_container_of_another_caller(host: Host, backend: str) -> None:
+    """One that may raise no limit gives what it has: less is better than none at all."""
+    made = host.start("web", backend)["container"]
+    assert run(limited, "nexcage_container_exec", name="web", argv=["true"])["rc"] == 0
+    host.converge("web", state="stopped", force_kill=True)
+    again = run(limited, "nexcage_container", name="web")
+    assert not again.get("failed"), again["msg"]
+    assert shown(again["container"]["pid"])["Max cpu time"] in ("unlimited unlimited", "500 500")
+    assert again["container"]["id"] == made["id"] and host.converge("web")["changed"] is False  # the bundle is still ours
+
+
 def shared(folder: pathlib.Path) -> list[str]:
     """What others than root may change below a folder, without the container's own files."""
     found = []

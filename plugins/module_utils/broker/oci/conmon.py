@@ -68,6 +68,7 @@ def create(
     Raises:
         NexcageError: ``E_RUNTIME`` with the runtime's words, ``E_TIMEOUT``, ``E_BINARY``. The caller removes what is there.
     """
+    privileges.fit(container.folder, container.record)
     begin(places, container)
     store.checkpoint("conmon:begun")
     written = f"{places.conmon}/{container.id}/.pid"  # by a runc that was killed before it renamed it; the next one refuses it

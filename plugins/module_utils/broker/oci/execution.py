@@ -92,7 +92,8 @@ def _specification(container: records.Container, request: t.Mapping[str, t.Any])
     base = (store.read_json(container.folder + "/config.json") or {}).get("process")
     if not base:
         raise NexcageError("E_STATE", "the bundle's config.json is gone", value=container.folder, remedy="create the container anew")
-    specification = {**base, "args": list(argv), "terminal": False}
+    limits = privileges.reachable(base.get("rlimits") or [])
+    specification = {**base, "args": list(argv), "terminal": False, "rlimits": limits}
     user = request.get("user")
     if user is not None:
         who = accounts.resolve(container.folder + "/rootfs", user, [])

@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import resource
 import typing as t
 
 from ...model.errors import NexcageError
 from .. import store
+from . import records
 
 PROC = "/proc"
 # capabilities(7); the position is the number
@@ -122,6 +125,44 @@ def rlimits(asked: t.Mapping[str, t.Sequence[int]], given: t.Sequence[t.Mapping[
         raise NexcageError("E_INVALID", "process.rlimits of the bundle's config.json is no list of limits", option="bundle", value=str(given))
     found = {entry["type"]: dict(entry) for entry in [*map(_entry, usual.items()), *given, *map(_entry, asked.items())]}
     return [found[kind] for kind in sorted(found)]
+
+
+def reachable(limits: t.Sequence[t.Mapping[str, t.Any]], asked: t.Collection[str] = ()) -> list[dict[str, t.Any]]:
+    """The same ``rlimits`` as far as this caller can give them: with more the runtime would refuse to start anything.
+
+    Args:
+        limits: As another caller could give them.
+        asked: Names that are given or refused as they are.
+    """
+    if _may_raise():
+        return [dict(entry) for entry in limits]
+    found = []
+    for entry in limits:
+        name = str(entry["type"]).replace("RLIMIT_", "", 1).lower()
+        top = _hard(name) if name in _RLIMITS and name not in asked else -1
+        found.append({**entry, **({key: min(entry[key], top) for key in ("soft", "hard")} if top >= 0 else {})})
+    return found
+
+
+def fit(folder: str, record: dict[str, t.Any]) -> None:
+    """Let a container that another caller made start with what this one can give it, and note that in its record.
+
+    Args:
+        folder: Of the generation.
+        record: Its record.
+    """
+    path = folder + "/config.json"
+    content = store.read_bytes(path) or b"{}"
+    if hashlib.sha256(content).hexdigest() != record.get("config_sha256"):
+        return  # not what we wrote, and not to be noted as if it were
+    config = json.loads(content)
+    limits = (config.get("process") or {}).get("rlimits") or []
+    fitting = reachable(limits, record["spec"].get("ulimits") or {})
+    if fitting != limits:
+        config["process"]["rlimits"] = fitting
+        store.write_json(path, config)
+        record["config_sha256"] = records.digest(config)
+        store.write_json(folder + "/record.json", record)
 
 
 def free(pid: int) -> None:

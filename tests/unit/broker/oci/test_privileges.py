@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import pathlib
 import resource
 import subprocess
@@ -111,6 +113,33 @@ def test_the_task_counts_before_the_bundle_and_that_before_the_defaults(caller: 
         with pytest.raises(NexcageError) as caught:
             privileges.rlimits({}, t.cast("list[dict[str, t.Any]]", wrong))
         assert (caught.value.code, caught.value.option) == ("E_INVALID", "bundle")
+
+
+def test_limits_of_a_stronger_caller(caller: t.Callable[..., None], tmp_path: pathlib.Path) -> None:
+    caller(resource.RLIM_INFINITY, [])
+    given = privileges.rlimits({"nice": [1, 2]})
+    folder = tmp_path / "generation"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"process": {"rlimits": given}}))
+    digest = hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
+    record = {"spec": {"ulimits": {"nice": [1, 2]}}, "config_sha256": digest}
+    privileges.fit(str(folder), record)
+    assert record["config_sha256"] == digest and not (folder / "record.json").exists()
+    caller(0, ["SYS_RESOURCE"])
+    privileges.fit(str(folder), record)
+    assert record["config_sha256"] == digest and privileges.reachable(given) == given
+    caller(1000, [])
+    fitting = {entry["type"]: (entry["soft"], entry["hard"]) for entry in privileges.reachable([*given, {"type": "RLIMIT_NEW", "soft": 5000, "hard": 5000}])}
+    assert fitting["RLIMIT_CPU"] == (1000, 1000) and fitting["RLIMIT_CORE"] == (0, 1000) and fitting["RLIMIT_NEW"] == (5000, 5000)
+    caller(1, [])
+    foreign = {**record, "config_sha256": "0" * 64}
+    privileges.fit(str(folder), foreign)
+    assert foreign["config_sha256"] == "0" * 64, "somebody else wrote it"
+    privileges.fit(str(folder), record)
+    written = {entry["type"]: entry["hard"] for entry in json.loads((folder / "config.json").read_text())["process"]["rlimits"]}
+    assert written["RLIMIT_CPU"] == 1 and written["RLIMIT_NICE"] == 2, "what the task asked for is left to the runtime to refuse"
+    assert record["config_sha256"] == hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
+    assert json.loads((folder / "record.json").read_text()) == record
 
 
 def test_a_child_that_shall_outlive_the_caller_is_freed_of_its_limits() -> None:
