@@ -37,8 +37,10 @@ def test_the_playbook_and_its_output(host: Host, tmp_path: pathlib.Path) -> None
     recaps, difference, error = (line_by_line(block) for block in blocks("text")[:3])
 
     for shown in recaps:
-        outcome = ansible_cli.plays_well(tmp_path / "home", tmp_path / "web.yml", NEXCAGE_ROOT=str(host.root))
+        settings = {"ANSIBLE_LOCALHOST_WARNING": "1", "ANSIBLE_INVENTORY_UNPARSED_WARNING": "1", "NEXCAGE_ROOT": str(host.root)}
+        outcome = ansible_cli.plays_well(tmp_path / "home", tmp_path / "web.yml", **settings)
         assert shown in line_by_line(outcome.text)
+        assert ("only implicit localhost" in outcome.text) is ("Without an inventory, Ansible warns first" in README)
     predicted = ansible_cli.plays_well(tmp_path / "home", tmp_path / "web.yml", "-e", "memory=128m", "--check", "--diff", NEXCAGE_ROOT=str(host.root))
     assert "\n".join(difference) in "\n".join(line_by_line(predicted.text))
     refused = ansible_cli.run_playbook(tmp_path / "home", tmp_path / "web.yml", "-e", "memory=12potatoes", NEXCAGE_ROOT=str(host.root))
