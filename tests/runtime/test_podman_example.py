@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import typing as t
 
 import pytest
@@ -207,10 +208,27 @@ def killed_at(step: int, **parameters: t.Any) -> bool:
 def test_every_option_means_what_it_means_elsewhere(host: Host, task: dict[str, t.Any]) -> None:
     (host.files / "data").mkdir(exist_ok=True)
     asked: dict[str, t.Any] = {
-        **{**task, "user": "65534:65534", "groups": ["12"], "working_dir": "/etc", "hostname": "inside", "read_only": True, "init": True},
-        **{"cap_drop": ["ALL"], "cap_add": ["NET_ADMIN"], "cpus": "0.5", "cpu_shares": 512, "pids_limit": 77, "memory": "64m", "memory_swap": "96m"},
-        **{"stop_signal": "USR1", "stop_timeout": 3, "network_mode": "host", "annotations": {"a": "b"}, "volumes": [f"{host.files}/data:/data:ro"]},
-        **{"tmpfs": ["/scratch:size=1m,mode=0700"], "ulimits": ["nofile=900:1000", *LIMITS[1:]]},
+        **task,
+        "user": "65534:65534",
+        "groups": ["12"],
+        "working_dir": "/etc",
+        "hostname": "inside",
+        "read_only": True,
+        "init": True,
+        "cap_drop": ["ALL"],
+        "cap_add": ["NET_ADMIN"],
+        "cpus": "0.5",
+        "cpu_shares": 512,
+        "pids_limit": 77,
+        "memory": "64m",
+        "memory_swap": "96m",
+        "stop_signal": "USR1",
+        "stop_timeout": 3,
+        "network_mode": "host",
+        "annotations": {"a": "b"},
+        "volumes": [f"{host.files}/data:/data:ro"],
+        "tmpfs": ["/scratch:size=1m,mode=0700"],
+        "ulimits": ["nofile=900:1000", *LIMITS[1:]],
     }
     process = process_of(modules.works("nexcage_container", **asked)["container"])
     shell = modules.works("nexcage_container_exec", name=WEB, argv=["/bin/sh", "-c", "id; touch /x /data/x; ps"], user="0")
@@ -249,6 +267,18 @@ def test_killed_in_between_it_is_healed(host: Host, task: dict[str, t.Any], what
         assert WEB not in there() and not record_of(host).exists()
     else:
         assert (healed["container"]["status"], podman("exec", WEB, "cat", "/proc/sys/kernel/hostname").strip()) == ("running", "new")
+
+
+def test_a_stop_that_was_killed_is_gone_on_with(task: dict[str, t.Any]) -> None:
+    made = modules.works("nexcage_container", **task, command=["/bin/sh", "-c", "trap '' TERM; while :; do sleep 1; done"])
+    with subprocess.Popen(["podman", "stop", "--time=60", WEB]) as stopping:
+        deadline = time.monotonic() + 10
+        while podman("container", "inspect", "--format={{.State.Status}}", WEB).strip() != "stopping" and time.monotonic() < deadline:
+            time.sleep(0.02)
+        stopping.kill()
+    assert lives(made["container"]["pid"])  # "stopping" is not stopped
+    done = modules.works("nexcage_container", name=WEB, state="stopped", force_kill=True)
+    assert (done.actions, done["container"]["status"]) == (["stop"], "stopped") and not lives(made["container"]["pid"])
 
 
 def test_health(image: str) -> None:
