@@ -88,3 +88,12 @@ def test_a_job_that_has_not_run_yet_has_no_exit_code(world: worlds.World) -> Non
         assert predicted["changed"] and predicted["container"]["exit_code"] is None
     assert task(world, True, state="stopped")["container"]["exit_code"] == 3  # nothing is to be run
     assert task(world, True, state="stopped", memory="64m")["container"]["exit_code"] == 3
+
+
+@pytest.mark.parametrize(("condition", "said"), [("exited", "web is absent and will not exit"), ("running", "web is absent")])
+def test_what_somebody_removes_while_it_is_waited_for(world: worlds.World, monkeypatch: pytest.MonkeyPatch, condition: str, said: str) -> None:
+    task(world, image="oci:/image")
+    monkeypatch.setattr(converge, "_apply", lambda _session, _task, *_rest: world.containers.clear())
+    with pytest.raises(NexcageError) as caught:
+        task(world, state="restarted", wait=condition)
+    assert (caught.value.code, caught.value.message) == ("E_RUNTIME", said)
