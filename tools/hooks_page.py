@@ -18,16 +18,28 @@ changes nothing does not even do that.
 
 ## Write one
 
+`ansible-playbook nexcage.backends.new_plugin -e plugin_name=acme-guard` makes the folder of one that only listens, ready to
+be [tested](writing-a-plugin.md#test-it) and [packaged](plugin-packages.md). The manifest, whole, of one that also makes requests; what
+`nexcage_version` is, [the versions](writing-a-plugin.md#versions) say:
+
 <!-- example: manifest -->
 ```json
-"name": "acme-guard",
-"capabilities": ["network_client"],
-"configuration": {"tracker": {"type": "string"}},
-"network": [{"id": "tracker", "hosts": ["{tracker}"], "requests": [{"method": "POST", "path": "/starts"}]}],
-"hooks": [
-  {"event": "container.pre_create", "priority": "high", "strategy": "abort"},
-  {"event": "container.post_start", "timeout_ms": 2000}
-]
+{
+  "name": "acme-guard",
+  "version": "0.1.0",
+  "description": "Containers have an owner, and the tracker knows of each start",
+  "api_version": 1,
+  "nexcage_version": ">=0.7,<1",
+  "dependencies": [],
+  "resource_requirements": {"max_memory_mb": 64, "max_cpu_percent": 10, "max_file_descriptors": 100, "timeout_seconds": 30},
+  "capabilities": ["network_client"],
+  "configuration": {"tracker": {"type": "string"}},
+  "network": [{"id": "tracker", "hosts": ["{tracker}"], "requests": [{"method": "POST", "path": "/starts"}]}],
+  "hooks": [
+    {"event": "container.pre_create", "priority": "high", "strategy": "abort"},
+    {"event": "container.post_start", "timeout_ms": 2000}
+  ]
+}
 ```
 
 ```python
@@ -54,6 +66,9 @@ What `hook` returns is nothing, or a text: why what `container.pre_*` tells of s
 becomes a warning of the task. To try it without a host:
 `run(backend(), FakeHost(), "hook", {"event": event, "payload": payload(event)})`, all of `sdk.testing`. The
 [conformance suite](writing-a-plugin.md#test-it) tells it of every event that it listens to, in a real worker.
+
+What it asks for is granted as to [any plugin](policy.md). One that asks for no capability is granted so, too: `grant: []`, for what it
+listens to is part of the grant.
 
 ## Who may refuse
 

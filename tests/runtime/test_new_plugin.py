@@ -14,6 +14,8 @@ import sys
 import typing as t
 
 import pytest
+import yaml
+from ansible_collections.nexcage.backends.plugins.module_utils.manager import publishers
 from ansible_collections.nexcage.backends.tests.support import modules
 from ansible_collections.nexcage.backends.tests.support.ansible_cli import environment, playbook_command
 from ansible_collections.nexcage.backends.tests.support.host import FOREVER, Host
@@ -106,6 +108,45 @@ def test_from_nothing_to_a_container(host: Host, folder: pathlib.Path, repositor
     assert found["health"]["status"] in ("healthy", "degraded") and found["trust"] == "pin"
     modules.works("nexcage_container", name="first", state="absent")
     modules.works("nexcage_plugin", name=NAME, state="absent")
+
+
+def make(place: pathlib.Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the playbook in an empty folder."""
+    command = playbook_command("nexcage.backends.new_plugin", *words)
+    made = environment(place / "home", PWD=str(place))
+    return subprocess.run(command, env=made, cwd=place, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+
+
+def test_one_that_only_listens(host: Host, tmp_path: pathlib.Path, repository: pathlib.Path) -> None:
+    made = make(tmp_path, "-e", "plugin_name=tiny-guard")
+    assert made.returncode == 0, made.stdout + made.stderr
+    folder = tmp_path / "tiny-guard"
+    code, output = conformance(repository, folder)
+    assert code == 0 and not re.search(r"failed|error|warning", output), output
+    made_package = modules.works("nexcage_plugin_package", src=str(folder), dest=str(tmp_path))["package"]
+    modules.works("nexcage_plugin", name="tiny-guard", src=made_package["path"], digest=made_package["digest"], grant=["logging"])
+    try:
+        task: dict[str, t.Any] = {"name": "owned", "backend": "crun", "image": host.image, "command": FOREVER, "stop_signal": "KILL"}
+        assert modules.fails("nexcage_container", **task)["error"]["code"] == "E_VETO"
+        started = modules.works("nexcage_container", **task, labels={"owner": "ops"})
+        (said,) = started["plugin_log"]
+        assert (said["plugin"], said["operation"], said["level"], said["message"]) == ("tiny-guard", "container.post_start", "info", "owned was started")
+    finally:
+        modules.works("nexcage_container", name="owned", state="absent", force_kill=True)
+        modules.works("nexcage_plugin", name="tiny-guard", state="absent")
+
+
+@pytest.mark.parametrize("name", ["crun-backend", "Run.C_backend", "nexcage.anything", "proxmox-vm-backend", "tiny backend"])
+def test_a_name_that_nobody_could_install(tmp_path: pathlib.Path, name: str) -> None:
+    refused = make(tmp_path, "-e", json.dumps({"plugin_name": name}))
+    known = name != "Run.C_backend"  # looks like nobody's
+    assert (refused.returncode != 0) is known, refused.stdout
+    assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == ([] if known else [name])
+
+
+def test_the_reserved_names_are_those_of_the_host(repository: pathlib.Path) -> None:
+    (play,) = yaml.safe_load((repository / "playbooks/new_plugin.yml").read_text())
+    assert tuple(play["vars"]["plugin_reserved"]) == publishers.RESERVED
 
 
 def test_the_example_is_what_the_playbook_makes(made: pathlib.Path, repository: pathlib.Path) -> None:

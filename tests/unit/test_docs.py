@@ -11,7 +11,8 @@ import re
 import pytest
 import yaml
 from ansible_collections.nexcage.backends.plugins.module_utils.manager import registry
-from ansible_collections.nexcage.backends.plugins.module_utils.model import manifest, options
+from ansible_collections.nexcage.backends.plugins.module_utils.model import manifest, options, version
+from ansible_collections.nexcage.backends.plugins.modules import nexcage_plugin_package
 from ansible_collections.nexcage.backends.tools import generate_docs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -36,6 +37,15 @@ def test_the_manifest_of_a_built_in_plugin_is_one_that_anybody_could_ship(name: 
     assert {key: parsed[key] for key in ("name", "version", "capabilities", "operations", "resource_requirements")} == {
         key: json.loads(text)[key] for key in ("name", "version", "capabilities", "operations", "resource_requirements")
     }
+
+
+def test_an_author_is_told_what_he_needs() -> None:
+    page = (ROOT / "docs/writing-a-plugin.md").read_text()
+    needs = page.partition("## What you need")[2].partition("\n## ")[0]
+    documented = yaml.safe_load(nexcage_plugin_package.DOCUMENTATION)["requirements"]
+    for library in ("pytest", "jsonschema"):
+        assert f"`{library}`" in needs and any(line.startswith(library) for line in documented), library
+    assert f"`{version.COMPATIBILITY_LEVEL}` today" in page.partition("## Versions\n")[2]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
