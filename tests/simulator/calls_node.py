@@ -115,7 +115,7 @@ def tasks(call: Call) -> t.Any:
     found = []
     for one in reversed(list(call.cluster.tasks.all.values())):
         mine = one.who.user == call.who.user and not (call.who.token and one.who.token != call.who.token)
-        if one.node == call.node and (audit or mine) and (source == "all" or one.running == (source == "active")) and _wanted(call, one):
+        if one.node == call.node and (audit or mine) and (source == "all" or one.active == (source == "active")) and _wanted(call, one):
             found.append(one.listed())
     start, limit = int(call.get("start", 0)), int(call.get("limit", 50))
     return Reply(found[start : start + limit] if limit else found[start:], {"total": len(found)})
@@ -125,9 +125,9 @@ def _wanted(call: Call, task: Worker) -> bool:
     given = {"vmid": task.id, "typefilter": task.type}
     if any(name in call.params and call[name] != value for name, value in given.items()):
         return False
-    if call.flag("errors") and (task.running or task.status == "OK"):
+    if call.flag("errors") and (task.active or task.status == "OK"):
         return False
-    kind = "ok" if task.status == "OK" else "warning" if task.status.startswith("WARNINGS") else "unknown" if task.running else "error"
+    kind = "ok" if task.status == "OK" else "warning" if task.status.startswith("WARNINGS") else "unknown" if task.active else "error"
     return kind in split_list(call.get("statusfilter", kind)) and call.get("userfilter", "") in task.who.name
 
 

@@ -69,11 +69,12 @@ class Clock:
                 if not self.step(end):
                     self._start = end
                 continue
-            self._pause(min(end - self.now(), 0.05 * self.speed) / self.speed)
+            self.pause(min(end - self.now(), 0.05 * self.speed) / self.speed)
             self.run_due()
         return done()
 
-    def _pause(self, seconds: float) -> None:
+    def pause(self, seconds: float) -> None:
+        """Lets real seconds pass, and others be served."""
         held = 0
         while self.lock._is_owned():  # type: ignore[attr-defined]
             self.lock.release()

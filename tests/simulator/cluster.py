@@ -62,6 +62,7 @@ class Cluster:
         self._turn = 0
         self.snapshot: t.Callable[[], dict[str, dict[str, t.Any]]] = dict
         self.load(world)
+        self.clock.later(LAG, self._notice)
         if lag:
             self.clock.later(lag, self._tick)
 
@@ -94,6 +95,10 @@ class Cluster:
         self.options.update(world.get("options", {}))
 
     # ---- statistics, which are late
+
+    def _notice(self) -> None:
+        self.tasks.notice()
+        self.clock.later(LAG, self._notice)
 
     def _tick(self) -> None:
         self._broadcast = self.snapshot()

@@ -18,11 +18,11 @@ from .world import Guest
 PREFIX = "/_sim"
 SECRET = {"value": ""}
 FRONTS: dict[int, t.Any] = {}
-_ACTS: dict[str, t.Callable[[Cluster, dict[str, t.Any]], t.Any]] = {}
+ACTS: dict[str, t.Callable[[Cluster, dict[str, t.Any]], t.Any]] = {}
 
 
 def act(function: t.Callable[[Cluster, dict[str, t.Any]], t.Any]) -> t.Callable[[Cluster, dict[str, t.Any]], t.Any]:
-    _ACTS[function.__name__] = function
+    ACTS[function.__name__] = function
     return function
 
 
@@ -34,11 +34,11 @@ def do(cluster: Cluster, headers: t.Mapping[str, str], asked: dict[str, t.Any]) 
     """
     if not hmac.compare_digest((headers.get("X-Simulator") or "").encode(), SECRET["value"].encode()):
         raise ApiError(403, "not the test that started this simulator")
-    if asked.get("do") not in _ACTS:
-        raise ApiError(400, f"nothing to do: {asked.get('do')}; there is {', '.join(sorted(_ACTS))}")
+    if asked.get("do") not in ACTS:
+        raise ApiError(400, f"nothing to do: {asked.get('do')}; there is {', '.join(sorted(ACTS))}")
     with cluster.lock:
         cluster.clock.run_due()
-        return _ACTS[asked["do"]](cluster, asked)
+        return ACTS[asked["do"]](cluster, asked)
 
 
 @act

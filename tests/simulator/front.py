@@ -231,7 +231,9 @@ class Front(http.server.ThreadingHTTPServer):
         """The handshake is made in the connection's own thread: one that hangs holds up nobody."""
         if self.context is not None:
             request.settimeout(10)
-            request = self.context.wrap_socket(request, server_side=True)
+            with self.context.wrap_socket(request, server_side=True) as tls:
+                super().finish_request(tls, client_address)
+            return
         super().finish_request(request, client_address)
 
     def handle_error(self, request: t.Any, client_address: t.Any) -> None:

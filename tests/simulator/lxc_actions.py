@@ -68,7 +68,7 @@ def start(call: Call) -> t.Any:
 
 def start_task(cluster: Cluster, who: Who, guest: Guest) -> None:
     """The second task of a creation with start=1, which nobody is told of."""
-    cluster.tasks.start(who, guest.node, "vzstart", guest.vmid, lambda task: _starting(cluster, guest.node, guest.vmid, task))
+    cluster.tasks.start(who, guest.node, "vzstart", guest.vmid, lambda task: _starting(cluster, guest.node, guest.vmid, task), orphan=True)
 
 
 def _starting(cluster: Cluster, node: str, vmid: int, task: Task) -> Work:

@@ -42,7 +42,7 @@ def start(call: Call) -> t.Any:
 
 def start_machine(cluster: Cluster, who: Who, guest: Guest) -> None:
     """The second task of a creation with start=1."""
-    cluster.tasks.start(who, guest.node, "qmstart", guest.vmid, lambda task: _starting(cluster, guest.node, guest.vmid, task))
+    cluster.tasks.start(who, guest.node, "qmstart", guest.vmid, lambda task: _starting(cluster, guest.node, guest.vmid, task), orphan=True)
 
 
 def _starting(cluster: Cluster, node: str, vmid: int, task: Task) -> Work:

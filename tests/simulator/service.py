@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import time
 import typing as t
 
 from .access import Who
@@ -134,7 +133,7 @@ class Service:
             if kind == "status":
                 raise ApiError(fault["status"], fault.get("message", "injected"), plain=fault.get("plain", False))
             if kind == "delay":
-                time.sleep(fault["seconds"])
+                self.cluster.clock.pause(fault["seconds"])
             return bool(kind == "drop-after")
         return False
 

@@ -27,6 +27,7 @@ class Task:
     Attributes:
         started, ended: Seconds since 1970; not ended while it runs.
         status: Its exit status, once it has ended.
+        orphan: Another task started it, and nobody has noticed its end yet: lists still have it as running.
     """
 
     upid: str
@@ -43,7 +44,7 @@ class Task:
     status: str = ""
     work: Work | None = None
     guests: list[Guest] = dataclasses.field(default_factory=list)
-    stop_hook: t.Callable[[], None] | None = None
+    orphan: bool = False
 
     @property
     def running(self) -> bool:
@@ -66,10 +67,15 @@ class Task:
             found["exitstatus"] = self.status
         return found
 
+    @property
+    def active(self) -> bool:
+        """Whether lists have it as running."""
+        return self.running or self.orphan
+
     def listed(self) -> dict[str, t.Any]:
         """How a list of tasks shows it."""
         found = {key: value for key, value in self.shown().items() if key not in ("status", "exitstatus")}
-        if self.running:
+        if self.active:
             found.pop("tokenid", None)
             return {**found, "user": self.who.name, "saved": "0", "status": "RUNNING"}
         return {**found, "endtime": int(self.ended or 0), "status": self.status}
@@ -85,12 +91,13 @@ class Tasks:
         self.dying = 0  # so many of the next tasks die in the middle
         self._pids = itertools.count(2000, 7)
 
-    def start(self, who: Who, node: str, kind: str, about: object, work: t.Callable[[Task], Work]) -> str:
-        """Starts a task; its UPID."""
+    def start(self, who: Who, node: str, kind: str, about: object, work: t.Callable[[Task], Work], orphan: bool = False) -> str:
+        """Starts a task; its UPID. ``orphan``: it is started by another task."""
+        self.notice()
         pid, now = next(self._pids), self.clock.now()
         pstart = int(now * 100) & 0x7FFFFFF
         upid = f"UPID:{node}:{pid:08X}:{pstart:08X}:{int(now):08X}:{kind}:{about}:{who.name}:"
-        task = Task(upid, node, pid, pstart, now, kind, str(about), who)
+        task = Task(upid, node, pid, pstart, now, kind, str(about), who, orphan=orphan)
         self.all[upid] = task
         task.work = work(task)
         if self.dying:
@@ -98,6 +105,11 @@ class Tasks:
             self.clock.later(0.4, lambda: self.abort(task, killed=True))
         self.clock.later(0.02, lambda: self._step(task))
         return upid
+
+    def notice(self) -> None:
+        """Lists learn which tasks have ended: whenever one starts, and every ten seconds."""
+        for task in self.all.values():
+            task.orphan = task.orphan and task.running
 
     def _step(self, task: Task) -> None:
         if not task.running or task.work is None:
@@ -125,8 +137,6 @@ class Tasks:
         if task.running:
             if task.work is not None:
                 task.work.close()
-            if task.stop_hook is not None:
-                task.stop_hook()
             self.end(task, "unable to read tail (got 0 bytes)" if killed and self.old else "unexpected status")
 
     def _release(self, task: Task) -> None:

@@ -20,9 +20,8 @@ VOLATILE = (
 )
 # Statistics that may not have arrived yet, and what the recording machine had of its own.
 LATE = set("name status template cpu mem maxmem disk maxdisk netin netout uptime maxcpu memhost diskread diskwrite hastate".split())
-OWN = re.compile(
-    r"pressure\w+|cgroup-mode|pid|nics|blockstat|ballooninfo|balloon|freemem|shares|running-\w+|proxmox-support|serial|clipboard|balloon_min|ctime|used|snaptime"
-)
+OWN = re.compile(r"pressure\w+|cgroup-mode|pid|nics|blockstat|ballooninfo|balloon|freemem|shares|running-\w+|proxmox-support|serial|clipboard|balloon_min")
+TIMES = ("ctime", "used", "snaptime")
 KINDS: dict[type, str] = {int: "number", float: "number", bool: "number", str: "text", type(None): "null"}
 
 
@@ -42,7 +41,7 @@ def settle(value: t.Any) -> t.Any:
 def shape(value: t.Any, ignored: t.Container[str] = ()) -> t.Any:
     """Keys and kinds of a value; of a list, those of all elements together."""
     if isinstance(value, dict):
-        return {key: shape(one, ignored) for key, one in sorted(value.items()) if key not in ignored and not OWN.fullmatch(key)}
+        return {key: shape(one, ignored) for key, one in sorted(value.items()) if key not in ignored and key not in TIMES and not OWN.fullmatch(key)}
     if isinstance(value, list):
         merged: dict[str, t.Any] = {}
         for one in value:
@@ -91,7 +90,7 @@ def _shapes(before: t.Any, after: t.Any) -> str:
 def _values(recorded: dict[str, t.Any], found: dict[str, t.Any]) -> str:
     differences = []
     for key in sorted({*recorded, *found}):
-        if OWN.fullmatch(key) or recorded.get(key, ()) == found.get(key, ()):
+        if key in TIMES or recorded.get(key, ()) == found.get(key, ()):
             continue
         differences.append(f"{key}: {found.get(key, 'absent')!r}, recorded {recorded.get(key, 'absent')!r}")
     return "; ".join(differences)

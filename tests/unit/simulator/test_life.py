@@ -202,6 +202,21 @@ def test_appliances_and_downloads(simulator: process.Simulator) -> None:
         assert old.call("POST", "/nodes/pve1/storage/local/download-url", {**url, "filename": "a.tar"}).body["errors"] == {"filename": "wrong file extension"}
 
 
+def test_lists_learn_late_of_the_start_that_a_creation_made(simulator: process.Simulator, make: t.Any) -> None:
+    vmid = make.container(start=1)
+    simulator.do("finish")
+
+    def types(source: str) -> list[tuple[str, str]]:
+        rows = simulator.call("GET", "/nodes/pve1/tasks", {"vmid": vmid, "source": source}).data
+        return [(one["type"], one["status"]) for one in rows][:2]  # earlier guests may have had the id
+
+    assert guest(simulator, vmid)["running"]
+    assert types("archive")[0] == ("vzcreate", "OK")
+    assert types("all") == [("vzstart", "RUNNING"), ("vzcreate", "OK")]
+    simulator.do("advance", seconds=10)
+    assert types("archive") == [("vzstart", "OK"), ("vzcreate", "OK")]
+
+
 @pytest.mark.parametrize("speed", [50.0])
 def test_time_that_runs_by_itself(speed: float) -> None:
     with process.running("9.2", speed=speed) as simulator:
