@@ -14,7 +14,7 @@ from ..model.container import ContainerSpec
 from ..model.errors import NexcageError
 from ..model.plan import RUNNING, Plan, Request, plan
 from . import backends, observe, registry
-from .dispatch import Session, require_root
+from .dispatch import Session, refuse_ungranted, require_root
 
 if t.TYPE_CHECKING:
     from . import hooks
@@ -285,13 +285,20 @@ def _permit(session: Session, task: Task, steps: Plan, plugin: registry.Plugin, 
     """Ask backend and policy for the whole plan, in check mode too: what one cannot or the other denies is refused before the first step."""
     order = session.orders.get(task.name, Order())
     for action in steps.actions:
-        if action.kind != "pull":
-            who = holder if action.kind in ("stop", "delete") else plugin
-            if OPERATIONS[action.kind] not in who.manifest["operations"]:
-                message = f"{who.name} cannot {action.kind} a container, and {action.reason}"
+        for who, operation in _steps_of(action.kind, plugin, holder):
+            if operation not in who.manifest["operations"]:
+                message = f"{who.name} cannot {operation} a container, and {action.reason}"
                 remedy = "choose another state, or another backend"
                 raise NexcageError("E_UNSUPPORTED", message, option="state", value=task.state, remedy=remedy, details={"plugin": who.name})
-            session.permit(who, OPERATIONS[action.kind], _params(task, action.kind, order))
+            refuse_ungranted(who, operation)
+            session.permit(who, operation, _params(task, operation, order))
+
+
+def _steps_of(kind: str, plugin: registry.Plugin, holder: registry.Plugin) -> list[tuple[registry.Plugin, str]]:
+    """Who does what for one action; between backends that know nothing of each other a replacement is three operations."""
+    if kind == "replace" and plugin.name != holder.name and (plugin.foreign or holder.foreign):
+        return [(holder, "stop"), (holder, "delete"), (plugin, "create")]
+    return [(holder if kind in THROUGH_HOLDER else plugin, OPERATIONS[kind])] if kind in OPERATIONS else []
 
 
 def _apply(session: Session, task: Task, steps: Plan, plugin: registry.Plugin, holder: registry.Plugin) -> None:

@@ -154,7 +154,7 @@ class Session:
         plugin = self._same(plugin)
         if operation not in plugin.manifest["operations"]:
             raise NexcageError("E_UNSUPPORTED", f"{plugin.name} has no operation {operation}", option="backend", value=plugin.backend)
-        _refuse_ungranted(plugin, operation)
+        refuse_ungranted(plugin, operation)
         if plugin.installed is None or self.check_mode:
             return self._operate(plugin, operation, params)
         from . import breaker
@@ -347,7 +347,7 @@ def _there(path: str) -> bool:
     return True
 
 
-def _refuse_ungranted(plugin: registry.Plugin, operation: str) -> None:
+def refuse_ungranted(plugin: registry.Plugin, operation: str) -> None:
     """An operation is routed to an installed plugin only where it was granted, whatever calls it would make.
 
     Raises:

@@ -138,6 +138,26 @@ def test_between_backends(world: World) -> None:
     assert back["container"]["backend"] == "crun" and world.boxes.there == {} and not record(world).exists()
 
 
+def test_a_move_that_is_denied_or_impossible_is_not_begun(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    task(world, backend="crun", image="oci:/image")
+    policy = pathlib.Path(world.layout.configuration, "policy.json")
+    policy.parent.mkdir(parents=True)
+    for plugin, operation in (("crun-backend", "delete"), ("boxes-backend", "create")):
+        rule = {"id": "no", "effect": "deny", "when": {"plugin": plugin, "operation": operation}, "message": "ask first"}
+        policy.write_text(json.dumps({"version": 1, "rules": [rule]}))
+        policy.chmod(0o600)
+        for check in (True, False):
+            refused("E_POLICY", lambda check=check: web(world, check, replace_backend=True))  # type: ignore[misc]
+    policy.unlink()
+    assert world.containers["web"]["status"] == "running" and world.boxes.there == {} and not record(world).exists()
+    web(world, replace_backend=True)
+    monkeypatch.setitem(boxes.MANIFEST, "operations", [name for name in boxes.MANIFEST["operations"] if name != "delete"])
+    boxes.add(monkeypatch, "boxes-backend", world.boxes)
+    for check in (True, False):
+        refused("E_UNSUPPORTED", lambda check=check: task(world, check, backend="crun", image="oci:/image", replace_backend=True))  # type: ignore[misc]
+    assert world.boxes.there["web"]["status"] == "running"
+
+
 def test_one_name_one_container(world: World) -> None:
     web(world)
     assert refused("E_OWNER", lambda: task(world, backend="crun", image="oci:/image")).option == "backend"
