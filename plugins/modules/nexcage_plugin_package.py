@@ -161,7 +161,7 @@ def main() -> None:
         module.fail_json(msg=str(error), error=error.as_dict())
     except ImportError:
         library = part("manager.schema_check").LIBRARY
-        error = nexcage_error("E_BINARY", missing_required_lib(library), remedy=f"install {library} for the Python that runs the module")
+        error = nexcage_error("E_BINARY", missing_required_lib(library), value=library, remedy=f"install {library} for the Python that runs the module")
         module.fail_json(msg=error.message, error=error.as_dict(), exception=traceback.format_exc())
 
 
