@@ -34,7 +34,8 @@ def node_row(cluster: Cluster, node: Node, detailed: bool) -> dict[str, t.Any]:
 def guest_row(cluster: Cluster, guest: Guest, late: dict[str, dict[str, t.Any]]) -> dict[str, t.Any]:
     """A guest in /cluster/resources: what the configuration says is current, the rest is as old as the statistics."""
     row: dict[str, t.Any] = {"id": f"{guest.kind}/{guest.vmid}", "vmid": guest.vmid, "type": guest.kind, "node": guest.node, "status": "unknown"}
-    row.update(late.get(str(guest.vmid), {}))
+    if cluster.nodes[guest.node].state != "offline":
+        row.update(late.get(str(guest.vmid), {}))
     pool = cluster.pool_of(guest.vmid)
     if pool is not None:
         row["pool"] = pool
@@ -48,7 +49,10 @@ def guest_row(cluster: Cluster, guest: Guest, late: dict[str, dict[str, t.Any]])
 
 def storage_row(cluster: Cluster, storage: str, node: str) -> dict[str, t.Any]:
     one = cluster.storages[storage]
-    row = {"id": f"storage/{node}/{storage}", "storage": storage, "node": node, "type": "storage", "shared": int(one.shared), "status": "available"}
+    row: dict[str, t.Any] = {"id": f"storage/{node}/{storage}", "storage": storage, "node": node, "type": "storage", "shared": int(one.shared)}
+    if cluster.nodes[node].state == "offline":
+        return {**row, "status": "unknown", "plugintype": one.type, "content": ",".join(one.content)}
+    row["status"] = "available"
     return {**row, "plugintype": one.type, "content": ",".join(one.content), "disk": one.used, "maxdisk": one.total}
 
 

@@ -46,14 +46,14 @@ class Simulator:
         self.token = worlds.TOKEN
         parts = urllib.parse.urlsplit(self.url)
         self.host, self.port = str(parts.hostname), int(parts.port or 0)
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._context.check_hostname, self._context.verify_mode = False, ssl.CERT_NONE
 
     def connect(self, timeout: float = 20.0) -> http.client.HTTPConnection:
         """A new connection, which trusts any certificate."""
         if self.url.startswith("http:"):
             return http.client.HTTPConnection(self.host, self.port, timeout=timeout)
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        return http.client.HTTPSConnection(self.host, self.port, timeout=timeout, context=context)
+        return http.client.HTTPSConnection(self.host, self.port, timeout=timeout, context=self._context)
 
     def raw(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
         """One request on a connection of its own."""

@@ -24,6 +24,9 @@ def test_offline_node(simulator: process.Simulator) -> None:
     assert (answer.status, answer.reason) == (595, "No route to host")
     assert {one["node"]: one["status"] for one in simulator.call("GET", "/nodes").data}["pve2"] == "offline"
     assert [one["online"] for one in simulator.call("GET", "/cluster/status").data if one["type"] == "node"] == [1, 0, 1]
+    rows = {one["id"]: one for one in simulator.call("GET", "/cluster/resources").data}
+    assert rows["storage/pve2/local"]["status"] == "unknown" and rows["storage/pve1/local"]["status"] == "available"
+    assert "maxmem" not in rows["node/pve2"] and "maxmem" in rows["node/pve1"]
     assert simulator.call("GET", "/nodes/pve1/lxc").status == 200
 
 

@@ -27,6 +27,26 @@ def test_parallel_creations_take_an_id_once(simulator: process.Simulator, make: 
     assert simulator.call("POST", "/nodes/pve2/qemu", {"vmid": vmid}).reason == f"unable to create VM {vmid} - CT {vmid} already exists on node 'pve1'"
 
 
+def test_many_at_once_lose_and_double_nothing(simulator: process.Simulator) -> None:
+    def create(number: int) -> int:
+        while True:
+            vmid = simulator.call("GET", "/cluster/nextid").data
+            answer = simulator.call("POST", f"/nodes/pve{number % 3 + 1}/lxc", {"vmid": vmid, "ostemplate": ALPINE, "hostname": f"many{number}"})
+            if answer.status == 200:
+                return int(vmid)
+            assert "already exists on node" in answer.reason
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(create, range(40)))
+    simulator.do("finish")
+    found = simulator.do("look")
+    assert len(set(made)) == 40
+    assert {found["guests"][str(vmid)]["config"]["hostname"] for vmid in made} == {f"many{number}" for number in range(40)}
+    assert all(sum(one["vmid"] == vmid for one in found["volumes"]) == 1 for vmid in made)
+    for vmid in made:
+        simulator.do("forget", vmid=vmid)
+
+
 def test_machines_cloned_to_one_id_race_inside_their_tasks(simulator: process.Simulator, make: t.Any) -> None:
     source, vmid = make.machine(), make.free()
     upids = [simulator.call("POST", f"/nodes/pve1/qemu/{source}/clone", {"newid": vmid, "full": 1}).data for _turn in range(2)]
