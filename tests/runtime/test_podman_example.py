@@ -79,6 +79,7 @@ def test_a_life(host: Host, task: dict[str, t.Any]) -> None:
     assert modules.snapshot(host.root / "var") == before, "a run that changes nothing wrote something"
     (found,) = modules.works("nexcage_container_info", backend="podman")["containers"]
     assert (found["name"], found["resources"]["memory"], found["labels"]) == (WEB, 64 << 20, {"x": "y"})
+    assert found["started"] and found["created"] and found["finished"] is None
     larger = {**asked, "memory": "96m"}
     predicted = modules.works("nexcage_container", check=True, **larger)
     done = modules.works("nexcage_container", **larger)

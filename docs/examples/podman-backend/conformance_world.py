@@ -55,7 +55,7 @@ class Podman:
         return {"stdout": json.dumps([{**facts, "HostConfig": {"LogConfig": {}}, "OCIRuntime": "crun"}])}
 
     def list(self, given):
-        facts = {"IsInfra": False, "Pid": 1, "ExitCode": 0}
+        facts = {"IsInfra": False, "Pid": 1, "ExitCode": 0, "Created": 1767225600, "StartedAt": -62135596800, "ExitedAt": -62135596800}
         found = [{**facts, "Names": [c["name"]], "Id": c["id"], "State": c["state"], "Labels": c["labels"]} for c in self.containers.values()]
         return {"stdout": json.dumps(found)}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 
 from ..sdk.backend import BackendExtension
 from ..sdk.errors import HostError, PluginError, Unsupported
@@ -169,8 +170,16 @@ def _listed(entry):
         "status": _status(entry["State"]),
         "mark": (entry["Labels"] or {}).get(MARK),
         "pid": entry["Pid"] or None,
+        "created": _time(entry["Created"]),
+        "started": _time(entry["StartedAt"]),
+        "finished": _time(entry["ExitedAt"]),
         "exit_code": entry["ExitCode"],
     }
+
+
+def _time(seconds):
+    """Seconds as the listing has them, in the words of an inspection; podman's "never" is before all of them."""
+    return None if seconds <= 0 else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def _status(text):
