@@ -10,7 +10,6 @@ import os
 import pathlib
 import subprocess
 import sys
-import time
 import typing as t
 import zipfile
 
@@ -18,7 +17,6 @@ import pytest
 from ansible.module_utils import basic
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.nexcage.backends.plugins.module_utils.broker import kept_code
 from ansible_collections.nexcage.backends.plugins.module_utils.model.config import Layout
 from ansible_collections.nexcage.backends.plugins.module_utils.worker import bundle, delivered
 from ansible_collections.nexcage.backends.plugins.plugin_utils import delivery
@@ -300,39 +298,22 @@ def test_it_lies_in_the_cache_of_the_layout(environment: dict[str, str], uid: in
 # ---- in this process
 
 
-@pytest.fixture
-def path(monkeypatch: pytest.MonkeyPatch) -> list[t.Any]:
-    """A way of its own to find modules, and to load parameters."""
-    monkeypatch.setattr(basic, "_load_params", basic._load_params)
-    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
-    return sys.meta_path
-
-
-@pytest.fixture
-def code(path: list[t.Any]) -> delivered.Code:
-    """This process's code, as if it had been sent and something of it compiled."""
-    found = delivered.Code(DIGEST, DATA)
-    path.insert(0, found)
-    found.get_code(delivered.BASE + "model.errors")
-    return found
-
-
-def test_an_installed_collection_is_left_to_python(path: list[t.Any]) -> None:
-    before = list(path)
+def test_an_installed_collection_is_left_to_python(finders: list[t.Any]) -> None:
+    before = list(finders)
     with patch_module_args({"name": "web"}):
         delivered.begin(AnsibleModule)
     assert sys.meta_path == before and delivered.code() is None
 
 
-def test_other_code_takes_the_place_of_what_was_there(path: list[t.Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    path.insert(0, delivered.Code("0" * 64, b""))
+def test_other_code_takes_the_place_of_what_was_there(finders: list[t.Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    finders.insert(0, delivered.Code("0" * 64, b""))
     for _turn in range(2):
         with patch_module_args({"_code": DIGEST, "_code_data": SENT}):
             delivered.begin(AnsibleModule)
     assert [entry.digest for entry in sys.meta_path if isinstance(entry, delivered.Code)] == [DIGEST]
 
 
-def test_the_module_sees_its_own_options_alone(path: list[t.Any]) -> None:
+def test_the_module_sees_its_own_options_alone(finders: list[t.Any]) -> None:
     before = basic._load_params
     for name in ("web", "other"):
         with patch_module_args({"name": name, "_code": DIGEST, "_code_data": SENT}):
@@ -341,7 +322,7 @@ def test_the_module_sees_its_own_options_alone(path: list[t.Any]) -> None:
     assert basic._load_params is before
 
 
-def test_a_tool_that_only_looks_is_let_be(path: list[t.Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tool_that_only_looks_is_let_be(finders: list[t.Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(basic, "_load_params", lambda: pytest.fail("asked for parameters"))
     delivered.begin(AnsibleModule)
     monkeypatch.delitem(sys.modules, "ansible.module_utils.basic")
@@ -350,7 +331,7 @@ def test_a_tool_that_only_looks_is_let_be(path: list[t.Any], monkeypatch: pytest
 
 @pytest.mark.parametrize(("parameters", "said"), [({"_code": "0" * 64}, "not on this host yet"), ({}, "action plugin")])
 def test_without_code_the_module_ends(
-    parameters: dict[str, str], said: str, path: list[t.Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    parameters: dict[str, str], said: str, finders: list[t.Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(delivered, "BASE", "ansible_collections.nexcage.backends.plugins.")  # where there is no "manager"
     with patch_module_args({"name": "hidden-value", **parameters}), pytest.raises(SystemExit):
@@ -389,112 +370,3 @@ def test_code_for_a_worker_is_for_this_python(code: delivered.Code, executable: 
     monkeypatch.setattr(sys, "executable", executable)
     assert (code.kept_code(name) is not None) is found
     assert isinstance(bundle._part("model.errors"), bytes) is found
-
-
-# ---- keeping
-
-
-def names(folder: pathlib.Path) -> set[str]:
-    return {path.name for path in (folder / "code").iterdir()}
-
-
-def test_a_process_of_an_installed_collection_keeps_nothing(tmp_path: pathlib.Path) -> None:
-    kept_code.keep(str(tmp_path / "cache"))
-    assert not (tmp_path / "cache").exists()
-
-
-def test_what_is_kept_already_is_not_written_again(path: list[t.Any], tmp_path: pathlib.Path) -> None:
-    path.insert(0, delivered.Code(DIGEST, DATA, {}))
-    kept_code.keep(str(tmp_path / "cache"))
-    assert not (tmp_path / "cache").exists()
-
-
-def test_more_is_compiled_by_and_by(code: delivered.Code, tmp_path: pathlib.Path) -> None:
-    kept_code.keep(str(tmp_path))
-    found = delivered.kept(DIGEST, str(tmp_path / "code"))
-    assert found is not None and "model/errors.py" in found.kept and "worker/bootstrap.py" in found.kept and "model/plan.py" not in found.kept
-    sys.meta_path[0] = t.cast("t.Any", found)
-    found.get_code(delivered.BASE + "model.plan")
-    kept_code.keep(str(tmp_path))
-    again = delivered.kept(DIGEST, str(tmp_path / "code"))
-    assert again is not None and {*again.kept} == {*found.kept, "model/plan.py"}
-
-
-def test_only_the_newest_versions_are_kept(code: delivered.Code, tmp_path: pathlib.Path) -> None:
-    kept_code.keep(str(tmp_path))
-    now = time.time()
-    for age in range(1, 7):
-        for name in (f"{age:064}", f"{age:064}.cpython-39-00000000"):
-            (tmp_path / "code" / name).write_bytes(b"")
-            os.utime(tmp_path / "code" / name, (now, now - 100 * age))
-    kept_code.keep(str(tmp_path))
-    assert {name[:64] for name in names(tmp_path)} == {DIGEST, *(f"{age:064}" for age in (1, 2, 3))}
-    assert len(names(tmp_path)) == 8
-
-
-def test_what_a_killed_run_left_goes(code: delivered.Code, tmp_path: pathlib.Path) -> None:
-    kept_code.keep(str(tmp_path))
-    for name, age in ((f"{DIGEST}.1-1.tmp", 7200), (f"{DIGEST}.2-2.tmp", 60)):
-        (tmp_path / "code" / name).write_bytes(b"")
-        os.utime(tmp_path / "code" / name, (0, time.time() - age))
-    kept_code.keep(str(tmp_path))
-    assert names(tmp_path) == {f"{DIGEST}.2-2.tmp", DIGEST, delivered.compiled_name(DIGEST)}
-
-
-def test_what_cannot_be_written_is_let_be(code: delivered.Code, tmp_path: pathlib.Path) -> None:
-    (tmp_path / "cache").write_bytes(b"a file")
-    kept_code.keep(str(tmp_path / "cache"))
-    assert (tmp_path / "cache").read_bytes() == b"a file"
-
-
-@pytest.mark.parametrize("error", [MemoryError(), ImportError("code")])
-def test_what_cannot_be_compiled_is_let_be(code: delivered.Code, tmp_path: pathlib.Path, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> None:
-        raise error
-
-    monkeypatch.setattr(bundle, "compile_all", refuse)
-    kept_code.keep(str(tmp_path / "cache"))
-    assert not (tmp_path / "cache").exists()
-
-
-def test_what_others_can_exchange_is_not_written(code: delivered.Code, tmp_path: pathlib.Path) -> None:
-    """Nobody would read it, and what lies there may be something else."""
-    (tmp_path / "shared/code").mkdir(parents=True)
-    (tmp_path / "shared").chmod(0o777)
-    (tmp_path / "shared/code/theirs").touch()
-    kept_code.keep(str(tmp_path / "shared"))
-    (tmp_path / "linked").mkdir()
-    (tmp_path / "linked/code").symlink_to(tmp_path / "shared/code")
-    kept_code.keep(str(tmp_path / "linked"))
-    assert names(tmp_path / "shared") == {"theirs"}
-
-
-def test_what_another_run_is_about_to_keep_stays(code: delivered.Code, tmp_path: pathlib.Path) -> None:
-    """Two controllers of different versions come at once; the archive of the other is not in place yet."""
-    kept_code.keep(str(tmp_path))
-    for name, age in (("0" * 64 + ".1-1.tmp", 60), ("0" * 64 + ".2-2.tmp", 7200), ("1" * 64 + ".3-3.tmp", -7200)):
-        (tmp_path / "code" / name).write_bytes(b"")
-        os.utime(tmp_path / "code" / name, (0, time.time() - age))
-    kept_code.keep(str(tmp_path))
-    assert names(tmp_path) == {DIGEST, delivered.compiled_name(DIGEST), "0" * 64 + ".1-1.tmp"}
-
-
-def test_what_cannot_be_removed_does_not_hold_up_the_rest(code: delivered.Code, tmp_path: pathlib.Path) -> None:
-    for name in ("0", "lost+found", "z"):
-        (tmp_path / "code" / name).mkdir(parents=True)
-    for age in range(1, 7):
-        (tmp_path / "code" / f"{age:064}").write_bytes(b"")
-        os.utime(tmp_path / "code" / f"{age:064}", (0, time.time() - 10 - age))
-    for name in ("0", "lost+found", "z"):
-        os.utime(tmp_path / "code" / name, (0, 0))
-    kept_code.keep(str(tmp_path))
-    assert {name for name in names(tmp_path) if len(name) == 64} == {DIGEST, *(f"{age:064}" for age in (1, 2, 3))}
-
-
-def test_versions_of_the_future_do_not_drive_out_those_of_today(code: delivered.Code, tmp_path: pathlib.Path) -> None:
-    (tmp_path / "code").mkdir()
-    for number, age in enumerate((-1e8, -2e8, -3e8, 10, 20), 1):
-        (tmp_path / "code" / f"{number:064}").write_bytes(b"")
-        os.utime(tmp_path / "code" / f"{number:064}", (0, time.time() - age))
-    kept_code.keep(str(tmp_path))
-    assert {name for name in names(tmp_path) if len(name) == 64} == {DIGEST, *(f"{number:064}" for number in (1, 4, 5))}
