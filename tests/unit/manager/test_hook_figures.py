@@ -50,7 +50,7 @@ def told(**parameters: t.Any) -> dict[str, t.Any]:
 
 @pytest.mark.parametrize(("todo", "code"), [("die", "E_CRASH"), ("hang", "E_TIMEOUT")])
 def test_one_that_keeps_failing_is_quarantined_and_tried_again(site: Site, time: list[float], todo: str, code: str) -> None:
-    site.install(PRE, POST, timeout_ms=200, config={"at": PRE, "todo": todo})
+    site.install(PRE, POST, timeout_ms=400, config={"at": PRE, "todo": todo})
     fail(site, breaker.FAULTS - 1)
     assert quarantined(site) == "" and len(site.warnings) == 1
     site.fire()
@@ -120,7 +120,7 @@ def test_an_event_that_only_reads_and_succeeds_is_not_kept(site: Site, time: lis
 
 
 def test_the_figures(site: Site, time: list[float], tmp_path: pathlib.Path) -> None:
-    site.install(PRE, POST, timeout_ms=200, strategy="abort", config={"at": PRE, "todo": "refuse"})
+    site.install(PRE, POST, timeout_ms=400, strategy="abort", config={"at": PRE, "todo": "refuse"})
     assert told()["statistics"]["hooks"] == {}
     for _count in range(2):
         assert site.refused().code == "E_VETO"
