@@ -17,7 +17,7 @@ from ansible_collections.nexcage.backends.plugins.doc_fragments.container import
 from ansible_collections.nexcage.backends.plugins.module_utils.backends import crun, runc
 from ansible_collections.nexcage.backends.plugins.module_utils.model import capability_table, options, schema
 from ansible_collections.nexcage.backends.tests.support import cases
-from ansible_collections.nexcage.backends.tools import cases_page, configuration_page, errors_page, hooks_page
+from ansible_collections.nexcage.backends.tools import cases_page, configuration_page, errors_page, hooks_page, host_page
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NOTE = "<!--\nCopyright (c) 2026 NexCage contributors\nSPDX-License-Identifier: GPL-3.0-or-later\nWritten by tools/generate_docs.py.\n-->\n"
@@ -103,6 +103,7 @@ def pages() -> dict[str, str]:
         "docs/configuration.md": NOTE + configuration_page.page(table, code),
         "docs/errors.md": NOTE + errors_page.page(yaml.safe_load((ROOT / "docs/data/errors.yml").read_text()), table),
         "docs/hooks.md": NOTE + hooks_page.page(table, code),
+        "docs/host-calls.md": NOTE + host_page.page(table),
         "docs/coming-from-podman-and-docker.md": coming_from(),
         "docs/plugins/plugin.schema.json": json.dumps(schema.json_schema(), indent=2) + "\n",
         **manifests,

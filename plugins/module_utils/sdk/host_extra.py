@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 class Files:
-    """Files below the roots that the manifest names under ``filesystem``; paths are relative to a root, "" is the root itself."""
+    """Files below the roots that the manifest names under ``filesystem``; paths are relative to a root, "" is the root itself.
+
+    Errors: ``E_CAPABILITY`` (no such root), ``E_GRANT`` (no folder for it), ``E_INVALID``, ``E_NOT_FOUND``, ``E_FS``, ``E_LIMIT``,
+    ``E_SPACE``, ``E_STATE``.
+    """
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -46,7 +50,10 @@ class Files:
 
 
 class Command:
-    """Programs of this host, by the templates that the manifest names under ``commands``."""
+    """Programs of this host, by the templates that the manifest names under ``commands``.
+
+    Errors: ``E_CAPABILITY`` (no such command, or not of this container), ``E_INVALID``, ``E_BINARY``, ``E_TIMEOUT``.
+    """
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -57,7 +64,10 @@ class Command:
 
 
 class Http:
-    """Requests by the templates that the manifest names under ``network``."""
+    """Requests by the templates that the manifest names under ``network``.
+
+    Errors: ``E_CAPABILITY`` (no such request or host, or not of this container), ``E_INVALID``, ``E_HTTP``, ``E_TIMEOUT``, ``E_LIMIT``.
+    """
 
     def __init__(self, call: Call) -> None:
         self._call = call

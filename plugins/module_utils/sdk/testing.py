@@ -202,8 +202,7 @@ class FakeHost(Host):
         return {}
 
     def _image_ensure(self, reference: str, pull: str) -> t.Any:
-        digest = self._digest(reference)
-        return {"digest": digest, "path": "/images/" + digest[7:], "config": {}}
+        return {"digest": self._digest(reference), "changed": False}
 
     def _digest(self, reference: str) -> str:
         if reference not in self.images:
