@@ -121,7 +121,11 @@ def guest(cluster: Cluster, asked: dict[str, t.Any]) -> t.Any:
 
 @act
 def forget(cluster: Cluster, asked: dict[str, t.Any]) -> t.Any:
-    """Removes guest ``vmid`` and its volumes without a trace."""
+    """Removes guest ``vmid`` and its volumes without a trace, and ends its tasks."""
+    found = cluster.guests.get(asked["vmid"])
+    for task in cluster.tasks.all.values():
+        if task.running and (task.id == str(asked["vmid"]) or found in task.guests):
+            cluster.tasks.abort(task)
     cluster.guests.pop(asked["vmid"], None)
     cluster.volumes[:] = [one for one in cluster.volumes if one.vmid != asked["vmid"] or one.content == "backup"]
     for pool in cluster.pools.values():
