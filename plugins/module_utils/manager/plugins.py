@@ -356,13 +356,20 @@ def _plan(now: Situation, change: Change, different: t.Sequence[str]) -> list[di
     if wanted.release is not None:
         before, after = (situation.grant and (situation.grant.capabilities, situation.grant.root_equivalent_accepted) for situation in (now, wanted))
         if before != after and {"grant", "root_equivalent_accepted"} & set(different):
-            old, new = (", ".join(situation.grant.capabilities) if situation.grant else "" for situation in (now, wanted))
-            actions.append({"action": "grant", "reason": f"{old or 'nothing'} -> {new or 'nothing'}", "changes": []})
+            actions.append({"action": "grant", "reason": f"{_granted(now.grant)} -> {_granted(wanted.grant)}", "changes": []})
         for key in ("enabled", "priority", "config", "quarantined"):
             if getattr(now, key) != getattr(wanted, key):
                 old, new = now.facts().get(key), wanted.facts()[key]
                 actions.append({"action": "configure", "reason": f"{key}: {old!r} -> {new!r}", "changes": []})
     return actions
+
+
+def _granted(grant: Grant | None) -> str:
+    """A grant in words; one of no capability is not none."""
+    if grant is None:
+        return "not granted"
+    accepted = " (root-equivalent accepted)" if grant.root_equivalent_accepted else ""
+    return (", ".join(grant.capabilities) or "no capability") + accepted
 
 
 def _warnings(change: Change) -> list[str]:

@@ -121,6 +121,17 @@ def test_case_88_an_update_that_asks_for_more(root: pathlib.Path, author: Author
     assert [action["action"] for action in result["plan"]] == ["update", "grant"] and result["plugin"]["version"] == "1.1.0"
 
 
+def test_the_plan_tells_no_grant_from_an_empty_one(root: pathlib.Path, author: Author) -> None:
+    def reason(**parameters: t.Any) -> str:
+        (found,) = [action["reason"] for action in predicted(root, **parameters)["plan"] if action["action"] == "grant"]
+        return str(found)
+
+    assert reason(src=author(), trust="unsigned", grant=[]) == "not granted -> no capability"
+    wider = author("1.1.0", **OPEN)
+    assert reason(src=wider, trust="unsigned", grant=["logging"]) == "no capability -> logging"
+    assert reason(grant=[]) == "logging -> no capability"
+
+
 def test_case_87_downgrade(root: pathlib.Path, author: Author) -> None:
     old, new = author(), author("1.2.0")
     predicted(root, src=new, trust="unsigned")
