@@ -16,7 +16,8 @@ HEAD = """
 file of an existing NexCage: every key of NexCage is known, and a key that has no effect says why. For whoever is not root
 the folder is `$XDG_CONFIG_HOME/nexcage`.
 
-- `nexcage_config_info` shows what holds, where it comes from, what has no effect, and where names are routed.
+- `nexcage_config_info` shows what holds, where it comes from, what has no effect, and where names are routed. With `defaults: false` of
+  the keys only those that the file has.
 - There a value of the wrong type or out of its range is an error that names key, value and what is allowed, and keys that
   nobody knows are told. A task for a container looks only at the keys that it needs. A key that stands twice is an error
   everywhere.

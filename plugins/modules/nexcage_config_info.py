@@ -28,6 +28,10 @@ options:
     type: list
     elements: str
     default: []
+  defaults:
+    description: Also show the keys that the file does not have, with their defaults. Most keys do nothing, and there are about a hundred.
+    type: bool
+    default: true
   path:
     description:
       - Another configuration file on the host to look at, such as the C(config.json) of the folder where NexCage used to be started.
@@ -44,6 +48,10 @@ EXAMPLES = r"""
   nexcage.backends.nexcage_config_info:
     names: [web-1, kube-ovn-7]
   register: configuration
+
+- name: See what the file says, and only that
+  nexcage.backends.nexcage_config_info:
+    defaults: false
 
 - name: Show what has no effect
   ansible.builtin.debug:
@@ -62,7 +70,9 @@ file:
   type: str
   sample: /etc/nexcage/config.json
 settings:
-  description: Every key, and those of the file that stand for several, such as C(plugins.crun-backend.enabled).
+  description:
+    - Every key, and those of the file that stand for several, such as C(plugins.crun-backend.enabled). Those that the file has come first.
+    - With O(defaults=false) only these.
   returned: success
   type: list
   elements: dict
@@ -156,6 +166,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "names": {"type": "list", "elements": "str", "default": []},
+            "defaults": {"type": "bool", "default": True},
             "path": {"type": "path"},
         },
         supports_check_mode=True,

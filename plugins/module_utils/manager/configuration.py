@@ -63,12 +63,13 @@ def information(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str
     found.refuse()
     rules = routing.parse(content or {})
     ignored = _ignored(session.layout, path)
+    shown = sorted(found.settings, key=lambda setting: setting.source == configuration.DEFAULT)  # what the file says first, each in the order of the table
     without = [setting for setting in found.settings if setting.source != configuration.DEFAULT and not setting.key.effect]
     differing = [] if rules is None else [text for text in (routing.differs(rules, name) for name in names) if text]
     return {
         "changed": False,
         "file": None if content is None else path,
-        "settings": [setting.as_dict() for setting in found.settings],
+        "settings": [setting.as_dict() for setting in shown if setting.source != configuration.DEFAULT or parameters.get("defaults") is not False],
         "without_effect": [{"key": setting.path, "reason": setting.key.reason} for setting in without],
         "unknown": list(found.unknown),
         "ignored_files": ignored,

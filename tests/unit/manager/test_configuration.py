@@ -254,6 +254,12 @@ def test_information(world: worlds.World, folder: pathlib.Path) -> None:
     told = through(names=["db-1", "web"])
     settings_by_key = {entry["key"]: entry for entry in told["settings"]}
     assert told["file"] == path and told["unknown"] == ["typo"] and "hush" not in str(told)
+    sources = [entry["source"] == "default" for entry in told["settings"]]
+    assert sources == sorted(sources) and True in sources and False in sources, "what the file says stands first"
+    brief = through(defaults=False)
+    assert brief["settings"] == [entry for entry in told["settings"] if entry["source"] == path] == through(defaults=True)["settings"][: len(brief["settings"])]
+    assert {"log_level", "plugins.crun-backend.priority"} <= {entry["key"] for entry in brief["settings"]}
+    assert (brief["without_effect"], brief["unknown"]) == (told["without_effect"], told["unknown"])
     assert (settings_by_key["plugins.crun-backend.priority"]["value"], settings_by_key["plugins.crun-backend.priority"]["source"]) == (3, path)
     assert settings_by_key["plugin_manager.plugin_dir"] == {
         "key": "plugin_manager.plugin_dir",
