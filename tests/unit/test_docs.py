@@ -39,6 +39,16 @@ def test_the_manifest_of_a_built_in_plugin_is_one_that_anybody_could_ship(name: 
     }
 
 
+def test_the_table_of_floors_is_about_the_folders_that_there_are() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text().partition("## The floors")[2].partition("\n## ")[0]
+    (absent,) = re.findall(r"^(.*) do not exist yet", page, re.MULTILINE)
+    missing = set(re.findall(r"`(\w+)`", absent))
+    (face,) = re.findall(r"^\| 6 \| (.*) \| no \|$", page, re.MULTILINE)
+    there = {path.name for path in (ROOT / "plugins").iterdir() if path.is_dir() and not path.name.startswith("_")}
+    assert set(re.findall(r"`(\w+)`", face)) - missing == there - {"module_utils", "doc_fragments"}
+    assert missing and not missing & there
+
+
 def test_an_author_is_told_what_he_needs() -> None:
     page = (ROOT / "docs/writing-a-plugin.md").read_text()
     needs = page.partition("## What you need")[2].partition("\n## ")[0]
