@@ -100,4 +100,5 @@ class OciBackend(BackendExtension):
         except HostError as error:
             return {"status": "unhealthy", "problems": [error.message], "runtime": self.runtime}
         problems = [str(problem) for problem in features.get("problems") or []]
-        return {**features, "status": "degraded" if problems else "healthy", "problems": problems}
+        status = "unhealthy" if features.get("missing") else "degraded" if problems else "healthy"
+        return {**features, "status": status, "problems": problems}

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import types
 import typing as t
+from unittest import mock
 
 import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.backends import crun, runc
@@ -55,7 +56,9 @@ def test_the_manifests_differ_in_the_runtime_only() -> None:
 
 @BACKENDS
 def test_it_has_the_operations_that_it_declares(module: types.ModuleType) -> None:
-    assert module.backend().operations() == module.MANIFEST["operations"] == [*REQUIRED, *(name for name in OPTIONAL if name != "check")]  # whose check the broker does
+    assert (
+        module.backend().operations() == module.MANIFEST["operations"] == [*REQUIRED, *(name for name in OPTIONAL if name != "check")]
+    )  # whose check the broker does
 
 
 @BACKENDS
@@ -114,6 +117,9 @@ def test_health(module: types.ModuleType) -> None:
     assert run(extension, fake, "health")["status"] == "healthy"
     fake.problems.append("hybrid cgroups")
     assert run(extension, fake, "health") == {**fake.oci.features(), "status": "degraded", "problems": ["hybrid cgroups"]}
+    facts = {**fake.oci.features(), "missing": [{"code": "E_BINARY"}], "problems": ["no conmon"]}
+    with mock.patch.object(type(fake.oci), "features", lambda _self: facts):
+        assert run(extension, fake, "health") == {**facts, "status": "unhealthy"}
     fake.refuse("oci.features", "E_BINARY", "no runtime")
     health = run(extension, fake, "health")
     assert (health["status"], health["problems"]) == ("unhealthy", ["no runtime"])
