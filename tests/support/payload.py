@@ -28,6 +28,7 @@ UNNEEDED = (
     *("configuration", "routing", "migration", "manager.information", "manager.grants", "manager.hooks", "manager.health", "manager.metrics"),
     *("manager.breaker", "manager.verify", "model.scope", "manager.strict", "manager.listeners", "model.hook"),
     *("effects_extra", "model.template", "host_extra", "broker.extra", "broker.filesystem", "broker.command", "broker.network", "broker.secret"),
+    *("manager.foreign", "model.foreign", "foreign_words"),
 )
 
 

@@ -86,3 +86,9 @@ def test_no_sanity_rule_is_ignored() -> None:
 
 def test_collection_needs_no_other_collection() -> None:
     assert yaml.safe_load((ROOT / "galaxy.yml").read_text())["dependencies"] == {}
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent.name for path in (ROOT / "docs" / "examples").glob("*/plugin.json")))
+def test_each_example_says_what_it_asks_for(folder: str) -> None:
+    """Else the conformance suite has nothing to hold its calls against."""
+    assert (ROOT / "docs" / "examples" / folder / "conformance_calls.json").is_file()
