@@ -149,10 +149,10 @@ EXAMPLES = r"""
     lock_file: nexcage-plugins.lock.json
     grant: [container_list, container_info, logging]
 
-- name: Go back to the version before, which is 1.0.0; a second run changes nothing
+- name: Go back to the version before
   nexcage.backends.nexcage_plugin:
     name: acme-backend
-    version: 1.0.0
+    version: 1.0.0 # without it the next run would go forth again
     state: rolled_back
 
 - name: Remove it

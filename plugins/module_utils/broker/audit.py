@@ -100,11 +100,13 @@ class Audit:
             self._write(record)
 
     def remark(self, level: str, message: str, context: t.Mapping[str, t.Any]) -> None:
-        """Write what a plugin said by ``host.log``; the caller bounds how often, and has taken out the secrets."""
+        """Write what a plugin said by ``host.log``; the caller bounds how often, and has taken out the secrets.
+
+        Nothing is said where that is not possible: the result has it, and nothing happened.
+        """
         record = self._record("log", 0, "")
         record.update(_texts({**context, "level": level, "message": message}))
-        self.remarks += 1
-        self._write(record)
+        self.remarks += self._write(record, quiet=True) is None
 
     def close(self, context: t.Mapping[str, t.Any] | None = None) -> None:
         """Write the run's one closing line with its counts, if it did anything, and close the file.

@@ -66,6 +66,12 @@ def test_in_check_mode_and_where_an_operation_only_reads(stranger: Stranger) -> 
     assert (result["warned"], result["plugin_log"][0]["operation"], stranger.audit()) == ([], "list", [])
 
 
+def test_where_the_audit_log_cannot_be_written_the_result_has_it_all_the_same(stranger: Stranger) -> None:
+    pathlib.Path(stranger.layout.audit).mkdir(parents=True)
+    result = said(stranger, line("warning", "odd"), operation="list")
+    assert (result["warned"], result["plugin_log"][0]["message"]) == ([f"{NAME} says: odd"], "odd")
+
+
 def test_nothing_said_is_nothing_in_the_result(stranger: Stranger) -> None:
     assert "plugin_log" not in said(stranger)
 
