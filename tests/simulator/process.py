@@ -38,11 +38,12 @@ class Simulator:
     Attributes:
         url: Where it answers, without a path.
         fingerprint: SHA-256 of its certificate, in pairs of hexadecimal digits with colons.
+        secret: What ``POST /_sim`` wants.
         token: A token that may do everything, as the header ``Authorization: PVEAPIToken=`` wants it.
     """
 
     def __init__(self, ready: dict[str, str]) -> None:
-        self.url, self.fingerprint, self._secret = ready["url"], ready["fingerprint"], ready["secret"]
+        self.url, self.fingerprint, self.secret = ready["url"], ready["fingerprint"], ready["secret"]
         self.token = worlds.TOKEN
         parts = urllib.parse.urlsplit(self.url)
         self.host, self.port = str(parts.hostname), int(parts.port or 0)
@@ -82,7 +83,7 @@ class Simulator:
         Raises:
             ValueError: The simulator refuses.
         """
-        answer = self.raw("POST", "/_sim", json.dumps({"do": act, **details}).encode(), {"X-Simulator": self._secret})
+        answer = self.raw("POST", "/_sim", json.dumps({"do": act, **details}).encode(), {"X-Simulator": self.secret})
         if answer.status != 200:
             raise ValueError(answer.body["message"].strip())
         return answer.body
