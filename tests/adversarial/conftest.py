@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import pathlib
 import subprocess
+import sys
 import typing as t
 
 import pytest
@@ -15,6 +16,7 @@ from ansible_collections.nexcage.backends.plugins.module_utils.worker.sandbox im
 from ansible_collections.nexcage.backends.plugins.module_utils.worker.spawn import Worker
 
 PLUGIN = pathlib.Path(__file__).parent.joinpath("hostile_plugin.py").read_text(encoding="utf-8").replace("nexcage-machine", os.uname().machine)
+TOKEN = "token-of-the-proxmox-api"
 LIMITS = Limits(memory=128 << 20, cpu=1, descriptors=200, timeout=10.0)
 
 FILTER_OFF = """
@@ -115,3 +117,26 @@ def anywhere(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     worker = start_control(monkeypatch) if request.param == "control" else start_locked(request.param)
     yield worker
     worker.close()
+
+
+@pytest.fixture
+def params(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[dict[str, t.Any]]:
+    """What the probes look for. Made before the worker starts, so that it could be inherited."""
+    secret, readable = tmp_path / "secret", tmp_path / "readable"
+    secret.write_text("secret", encoding="utf-8")
+    readable.write_text("readable", encoding="utf-8")
+    secret.chmod(0o600)
+    readable.chmod(0o644)
+    monkeypatch.setenv("NEXCAGE_PROBE_TOKEN", TOKEN)
+    leaked = os.open("/etc", os.O_RDONLY | os.O_DIRECTORY)
+    os.set_inheritable(leaked, True)
+    yield {
+        "secret": str(secret),
+        "readable": str(readable),
+        "parent": os.getpid(),
+        "token": TOKEN,
+        "leaked": leaked,
+        "seconds": 1.2,
+        "path": sys.path,
+    }
+    os.close(leaked)

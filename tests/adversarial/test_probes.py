@@ -12,7 +12,6 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,12 +21,11 @@ import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
 from ansible_collections.nexcage.backends.plugins.module_utils.worker import launch
 from ansible_collections.nexcage.backends.plugins.module_utils.worker.spawn import Worker
-from ansible_collections.nexcage.backends.tests.adversarial.conftest import TIERS, start_locked, start_unfiltered
+from ansible_collections.nexcage.backends.tests.adversarial.conftest import TIERS, start_locked
 from ansible_collections.nexcage.backends.tests.support import confined
 
 pytestmark = pytest.mark.requires("linux")
 
-TOKEN = "token-of-the-proxmox-api"
 PROBES = {
     1: "read a file of root's",
     2: "read a file that everybody may read",
@@ -93,29 +91,6 @@ def numbered(table: t.Mapping[t.Any, t.Any], **more: t.Any) -> list[t.Any]:
         what = row if isinstance(row, str) else row[0]
         rows.append(pytest.param(number, id=f"{number}: {what}", marks=[pytest.mark.case(number, **more), *needs]))
     return rows
-
-
-@pytest.fixture
-def params(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[dict[str, t.Any]]:
-    """What the probes look for. Made before the worker starts, so that it could be inherited."""
-    secret, readable = tmp_path / "secret", tmp_path / "readable"
-    secret.write_text("secret", encoding="utf-8")
-    readable.write_text("readable", encoding="utf-8")
-    secret.chmod(0o600)
-    readable.chmod(0o644)
-    monkeypatch.setenv("NEXCAGE_PROBE_TOKEN", TOKEN)
-    leaked = os.open("/etc", os.O_RDONLY | os.O_DIRECTORY)
-    os.set_inheritable(leaked, True)
-    yield {
-        "secret": str(secret),
-        "readable": str(readable),
-        "parent": os.getpid(),
-        "token": TOKEN,
-        "leaked": leaked,
-        "seconds": 1.2,
-        "path": sys.path,
-    }
-    os.close(leaked)
 
 
 def refuse(call: str, params: dict[str, t.Any]) -> t.Any:
@@ -276,47 +251,6 @@ def test_53_all_of_a_confined_worker_ends_together(victim: int, params: dict[str
     with pytest.raises(NexcageError) as caught:
         worker.request("exec", {**params, "probe": 39}, refuse)
     assert caught.value.code == "E_CRASH"
-
-
-# What a hostile plugin reaches where the filter has a hole, and namespaces are what is left.
-BEHIND_THE_FILTER = {
-    4: "read /etc/passwd",
-    5: "list /proc",
-    28: "write to /tmp",
-    29: "write to /dev/shm",
-    51: "list /sys",
-    52: "list /dev",
-    "loopback": "connect to a server on the host's loopback",
-    "abstract": "connect to an abstract socket of the host's",
-    "module": "find the module among the processes",
-    "name": "learn the host's name",
-    "mount": "find the host's root",
-}
-
-
-@pytest.fixture
-def servers(params: dict[str, t.Any]) -> t.Iterator[dict[str, t.Any]]:
-    """Two of the host's, and what the probes need to find them."""
-    with socket.create_server(("127.0.0.1", 0)) as port, socket.socket(socket.AF_UNIX) as abstract:
-        name = f"nexcage-probe-{os.getpid()}"
-        abstract.bind(f"\0{name}")
-        abstract.listen()
-        yield {**params, "port": port.getsockname()[1], "abstract": name, "nodename": os.uname().nodename}
-
-
-@pytest.mark.requires("root", "bwrap")
-@pytest.mark.parametrize("where", ["in namespaces", "without"])
-@pytest.mark.parametrize("number", BEHIND_THE_FILTER, ids=[f"{number}: {what}" for number, what in BEHIND_THE_FILTER.items()])
-def test_namespaces_stop_what_a_hole_in_the_filter_would_let_through(
-    number: t.Any, where: str, servers: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with start_unfiltered(monkeypatch, where == "in namespaces") as worker:
-        try:
-            through = worker.request("exec", {**servers, "probe": number}, refuse)
-        except NexcageError as error:
-            assert error.code == "E_PLUGIN"
-            through = False
-    assert bool(through) is (where == "without")
 
 
 # Asks for the strongest tier, runs every probe in a worker of its own, and tells how each ended.
