@@ -37,10 +37,19 @@ def _source_config(guest: Guest, snapname: str | None) -> dict[str, str]:
     return dict(guest.snapshots[snapname].config)
 
 
+def _reachable(call: Call, config: dict[str, str]) -> None:
+    """Another node must see the disks."""
+    target = _target(call)
+    local = [volid for volid in used_by(config, call.kind).values() if not call.cluster.storage(volid.partition(":")[0]).shared]
+    if target != call.node and local:
+        raise failed(f"can't clone VM to node '{target}' (VM uses local storage)")
+
+
 def _rights(call: Call, config: dict[str, str], full: bool) -> None:
     """What a clone needs beside VM.Clone: its networks, and room."""
     if "pool" in call.params:
         call.cluster.need_pool(call["pool"], call.who)
+    _reachable(call, config)
     for key, value in sorted(config.items()):
         if re.fullmatch(r"net\d+", key) and not call.who.is_root:
             bridge = re.search(r"(?:^|,)bridge=([^,]+)", value)

@@ -91,6 +91,15 @@ def test_migration_carries_local_disks(simulator: process.Simulator, make: t.Any
     assert simulator.wait(simulator.call("POST", f"/nodes/pve2/lxc/{vmid}/migrate", {"target": "pve1", "restart": 1}).data) == "OK"
 
 
+def test_clones_go_to_another_node_on_shared_storage_only(simulator: process.Simulator, make: t.Any) -> None:
+    local, shared, newid = make.machine(), make.machine(scsi0="shared:1"), make.free()
+    refused = simulator.call("POST", f"/nodes/pve1/qemu/{local}/clone", {"newid": newid, "target": "pve2"})
+    assert refused.reason == "can't clone VM to node 'pve2' (VM uses local storage)"
+    upid = simulator.call("POST", f"/nodes/pve1/qemu/{shared}/clone", {"newid": newid, "target": "pve2"}).data
+    assert upid.startswith("UPID:pve1:") and simulator.wait(upid) == "OK"
+    assert guest(simulator, newid)["node"] == "pve2"
+
+
 def test_an_image_from_a_registry_wins_over_what_was_asked_for(simulator: process.Simulator, make: t.Any) -> None:
     pull = "/nodes/pve3/storage/local/oci-registry-pull"
     assert simulator.wait(simulator.call("POST", pull, {"reference": "docker.io/library/nginx:1.27"}).data) == "OK"
