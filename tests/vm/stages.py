@@ -91,6 +91,21 @@ def limits(lab: Lab) -> None:
     lab.controller.play("oom")
 
 
+def health(lab: Lab) -> None:
+    """The timer of the role looks at the plugins, and its service fails where one is unhealthy; the audit log is rotated"""
+    lab.controller.play("health", wanted=True)
+    expect(lab.read("systemctl is-enabled nexcage-health.timer; systemctl is-active nexcage-health.timer"), "enabled\nactive")
+    expect(lab.controller.play("health", wanted=True).changed, 0)
+    result = "systemctl start nexcage-health.service; systemctl show --property ExecMainStatus --value nexcage-health.service"
+    expect(lab.read(result), "0")
+    expect(lab.read(f"mv /usr/bin/crun /usr/bin/crun.away; {result}"), "1")
+    expect("unhealthy: crun-backend" in lab.read("journalctl --unit nexcage-health --output cat"), True)
+    expect(lab.read(f"mv /usr/bin/crun.away /usr/bin/crun; {result}"), "0")
+    lab.controller.play("health", wanted=False)
+    expect(lab.read("systemctl list-units --all --plain --no-legend 'nexcage-health*'; ls /usr/local/lib/nexcage"), "")
+    expect(lab.read("cd /var/log/nexcage && logrotate --force /etc/logrotate.d/nexcage && ls"), "audit.jsonl.1")
+
+
 def sessions(lab: Lab) -> None:
     """Containers and conmon live in delegated scopes and outlive the session that made them"""
     found = lab.expect_status("running")
@@ -179,4 +194,4 @@ def removal(lab: Lab) -> None:
     expect(lab.read("find /run/nexcage /var/lib/nexcage 2> /dev/null || true"), "")
 
 
-STAGES: tuple[t.Callable[[Lab], None], ...] = (preconditions, converge, limits, sessions, reboot, power_cut_idle, power_cut_converging, removal)
+STAGES: tuple[t.Callable[[Lab], None], ...] = (preconditions, converge, limits, health, sessions, reboot, power_cut_idle, power_cut_converging, removal)
