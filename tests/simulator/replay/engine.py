@@ -45,6 +45,7 @@ class Recording:
         self.names: dict[str, str] = {}
         self.outcomes = self._outcomes()
         self.results: list[Outcome] = []
+        self.corrections = 0  # how often something had to be made true first
         self._connection: http.client.HTTPConnection | None = None
 
     def _outcomes(self) -> dict[str, str]:
@@ -115,7 +116,9 @@ class Recording:
         data = recorded["body"].get("data") if isinstance(recorded.get("body"), dict) else None
         outcome = self.outcomes.get(data, "") if isinstance(data, str) else ""
         with self.cluster.lock:
+            before = hidden.state(self.cluster)
             hidden.prepare(self.cluster, entry, outcome)
+            self.corrections += before != hidden.state(self.cluster)
         self._until(request, data)
         with self.cluster.lock:
             if self._reads(entry):

@@ -45,6 +45,11 @@ def forget(cluster: Cluster, vmid: int) -> None:
         pool.vms.discard(vmid)
 
 
+def state(cluster: Cluster) -> t.Any:
+    """What ``prepare`` may change of guests."""
+    return {vmid: (one.running, dict(one.config)) for vmid, one in cluster.guests.items()}
+
+
 def prepare(cluster: Cluster, entry: dict[str, t.Any], outcome: str) -> None:
     """Makes true what must have been true when this was recorded.
 

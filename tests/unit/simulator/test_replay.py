@@ -14,6 +14,33 @@ FOLDER = pathlib.Path(__file__).resolve().parents[4] / "shared" / "data" / "pve-
 NO_HTTP = ("cli.json",)  # recordings of programs on a node
 FILES = sorted(f"{path.parent.name}/{path.name}" for path in FOLDER.glob("*/*.json") if path.name not in NO_HTTP)
 
+# How often the state of a guest had to be made true before a request, because whoever recorded had changed it out of sight
+# (replay/hidden.py). Where the simulator forgets to stop, lock or remove a guest, it becomes more.
+MADE_TRUE = {
+    "8.4/discovery.json": 1,
+    "8.4/lxc_config.json": 23,
+    "8.4/lxc_create.json": 15,
+    "8.4/lxc_disk.json": 10,
+    "8.4/lxc_lifecycle.json": 6,
+    "8.4/misc.json": 19,
+    "8.4/tasks.json": 9,
+    "8.4/vm_config.json": 3,
+    "8.4/vm_create.json": 18,
+    "8.4/vm_disk.json": 7,
+    "8.4/vm_lifecycle.json": 4,
+    "9.2/discovery.json": 1,
+    "9.2/lxc_config.json": 29,
+    "9.2/lxc_create.json": 15,
+    "9.2/lxc_lifecycle.json": 8,
+    "9.2/lxc_start1.json": 1,
+    "9.2/oci.json": 11,
+    "9.2/oci_start.json": 3,
+    "9.2/tasks.json": 9,
+    "9.2/vm_config.json": 3,
+    "9.2/vm_create.json": 18,
+    "9.2/vm_disk.json": 8,
+}
+
 
 @pytest.mark.shared_data
 @pytest.mark.parametrize("name", FILES or ["none"])
@@ -26,6 +53,7 @@ def test_recording(name: str, shared_data: pathlib.Path, capsys: pytest.CaptureF
         print("\n" + engine.summary({name: results}, lambda _file, one: reasons[one])[0], end="")
     different = [one for one in results if one.difference and not reasons[one]]
     assert different == [], "\n".join(f"{one.number} {one.case}: {one.request}: {one.difference}" for one in different)
+    assert recording.corrections == MADE_TRUE.get(name, 0)
     needless = [one for one in results if reasons[one] and not one.difference]
     assert needless == [], "these cases are alike and need not be left out"
 
