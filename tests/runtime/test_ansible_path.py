@@ -37,7 +37,7 @@ ORDER = (
     ("nexcage_container", 2),
     ("nexcage_container_exec", 2),
     ("nexcage_container_info", 3),
-    ("nexcage_plugin_info", 4),
+    ("nexcage_plugin_info", 5),
     ("nexcage_container", 3),
     ("nexcage_plugin", 2),
 )
@@ -56,6 +56,7 @@ CHANGES = {
     "Prefer runc": True,
     "Never use crun on this host": True,
     "See which backends this host has": False,
+    "See what is installed, on a host with hundreds of plugins": False,
     "Refuse to go on without a healthy crun": False,
     "See whether anything was changed behind our back": False,
     "Write figures for Prometheus": False,
