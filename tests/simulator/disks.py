@@ -55,6 +55,7 @@ def resize_lxc(call: Call) -> t.Any:
     call.check(f"/vms/{call.vmid}", "VM.Config.Options")
     guest, key = call.guest(), call["disk"]
     call.cluster.tasks.hold_now(guest)
+    guest = call.guest()  # it may have gone meanwhile
     unlocked(guest)
     same_digest(call, guest)
     if key not in guest.config:

@@ -74,6 +74,7 @@ def put(call: Call) -> t.Any:
     _volumes_allowed(call, new)
     _things_exist(call, guest, new)
     call.cluster.tasks.hold_now(guest)
+    guest = call.guest()  # it may have gone meanwhile
     unlocked(guest)
     same_digest(call, guest)
     change = _Change(call, guest)

@@ -50,6 +50,8 @@ def _starting(cluster: Cluster, node: str, vmid: int, task: Task) -> Work:
     if guest is None or guest.kind != "qemu" or guest.node != node:
         raise TaskError(f"Configuration file '{config_file('qemu', node, vmid)}' does not exist")
     yield from cluster.tasks.hold(task, guest)
+    if cluster.guests.get(vmid) is not guest:
+        raise TaskError(f"Configuration file '{config_file('qemu', node, vmid)}' does not exist")
     if guest.template:
         raise TaskError("you can't start a vm if it's a template")
     if guest.lock and guest.lock != "suspended":

@@ -137,6 +137,7 @@ def _change(call: Call) -> tuple[Guest, t.Callable[[], None]]:
     qemu_disks.allowed(call, disks, guest.vmid)
     _keys_valid(new)
     cluster.tasks.hold_now(guest)
+    guest = call.guest()  # it may have gone meanwhile
     if "digest" in call.params and call["digest"] != guest.digest():
         raise failed("checksum mismatch (file change by other user?)")
     if not (gone == ["lock"] or call.flag("skiplock")):

@@ -180,6 +180,18 @@ def test_a_change_waits_for_a_file_that_is_locked(simulator: process.Simulator, 
     assert simulator.wait(quick) == "container did not stop"
 
 
+def test_what_waits_for_a_guest_that_goes_is_told_so(simulator: process.Simulator, make: t.Any) -> None:
+    vmid = make.container()
+    path = f"/nodes/pve1/lxc/{vmid}"
+    deletes = [simulator.call("DELETE", path).data for _turn in range(2)]
+    simulator.do("advance", seconds=0.1)
+    start = simulator.call("POST", f"{path}/status/start").data
+    answer = simulator.call("PUT", f"{path}/config", {"memory": 64})
+    gone = f"Configuration file 'nodes/pve1/lxc/{vmid}.conf' does not exist"
+    assert (answer.status, answer.reason) == (500, gone)
+    assert [simulator.wait(one) for one in [*deletes, start]] == ["OK", gone, gone]
+
+
 def test_backup_and_restore(simulator: process.Simulator, make: t.Any) -> None:
     vmid, copy = make.container(hostname="kept", mp0="local:2,mp=/data", rootfs="local:1"), make.free()
     assert simulator.wait(simulator.call("POST", "/nodes/pve1/vzdump", {"vmid": vmid, "storage": "backups"}).data) == "OK"
