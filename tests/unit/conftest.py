@@ -11,6 +11,12 @@ import pytest
 from ansible.module_utils import basic
 from ansible_collections.nexcage.backends.plugins.module_utils.worker import delivered
 from ansible_collections.nexcage.backends.plugins.plugin_utils import delivery
+from ansible_collections.nexcage.backends.tests.conftest import in_ci
+from hypothesis import HealthCheck, settings
+
+if not in_ci():  # hypothesis has a profile of its own for that; elsewhere a busy machine is no defect either
+    settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("patient")
 
 
 @pytest.fixture
