@@ -97,7 +97,7 @@ unit: $(VENV)/.stamp-dev
 	@COVERAGE_FILE=$(REPORTS)/coverage.unit $(IN) $(PYTEST) --numprocesses=2 --cov --cov-report= tests/unit
 
 unit-newest: $(NEWEST)/.stamp
-	@$(has_newest); $(IN_NEWEST) $(PYTEST) --numprocesses=2 tests/unit
+	@$(has_newest); $(IN_NEWEST) $(PYTEST) --numprocesses=2 -m "not fuzz" tests/unit
 
 unit-oldest: $(VENV)/pythons
 	@oldest=$$(printf '%s\n' $(VENV)/pythons/python3.* | sort --version-sort | head -n 1); \

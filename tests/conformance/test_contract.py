@@ -83,7 +83,7 @@ def test_what_the_manager_needs_of_it(bench: Bench) -> None:
         assert all(record == bench.host.containers["web"] for record in records)
         return
     for record in records:
-        (entry,) = foreign.answer([record], None, bench.manifest["name"]).values()
+        entry = foreign.answer([record], None, bench.manifest["name"])[record["name"]]
         assert entry["mark"] == MARK, "create is given a mark, and list and info have to tell it"
         wrong = {name: value for name, value in entry["observed"].items() if name in SPEC and value != SPEC[name]}
         assert not wrong, f"observed is told of a container that is just as wanted: {wrong}"

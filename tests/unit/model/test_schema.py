@@ -213,7 +213,7 @@ def test_fuzz_one_place_with_another_value(path: str, value: t.Any) -> None:
     agree(changed(path, value))
 
 
-@fuzz.times(400)
+@fuzz.times(120)
 @given(st.data())
 def test_fuzz_one_place_with_another_value_of_its_rule(data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(sorted(PLACES)))

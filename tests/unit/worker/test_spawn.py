@@ -9,7 +9,6 @@ import typing as t
 
 import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.model.errors import NexcageError
-from ansible_collections.nexcage.backends.plugins.module_utils.worker import spawn
 from ansible_collections.nexcage.backends.plugins.module_utils.worker.launch import Process
 from ansible_collections.nexcage.backends.plugins.module_utils.worker.sandbox import PRELOADABLE, Limits
 from ansible_collections.nexcage.backends.plugins.module_utils.worker.spawn import Worker
@@ -146,11 +145,10 @@ def test_a_worker_that_does_not_start() -> None:
     assert caught.value.code == "E_SANDBOX"
 
 
-def test_a_worker_that_starts_too_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spawn, "START", 0.02)
+def test_a_worker_that_starts_too_slowly() -> None:
     worker = Worker(process=t.cast(Process, ScriptedWorker([])))
     with pytest.raises(NexcageError, match="did not start: the plugin did not answer within"):
-        worker.start()
+        worker.start(patience=0.02)
 
 
 def test_the_time_of_the_broker_does_not_count() -> None:
