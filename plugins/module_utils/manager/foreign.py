@@ -17,7 +17,7 @@ import typing as t
 from ..broker import key, store
 from ..model import foreign, options
 from ..model.config import Layout
-from ..model.container import NAME_PATTERN
+from ..model.container import NAME_PATTERN, ContainerSpec
 from ..model.errors import NexcageError
 from ..model.plan import RUNNING
 from . import registry
@@ -177,7 +177,8 @@ def _all_of(session: Session, plugin: registry.Plugin, names: list[str]) -> dict
 def damage(found: Values, host_key: bytes) -> str:
     """What somebody else has done to the record of an observation; empty where nothing."""
     value = store.read_json(found["record"])
-    return "" if value is not None and foreign.sealed(value, host_key) else "its record was changed behind our back"
+    # a spec that is empty was not sealed when the container was to be made again: see _earlier
+    return "" if value is not None and found["spec"] and foreign.sealed(value, host_key) else "its record was changed behind our back"
 
 
 # ---- before anything changes
@@ -268,11 +269,9 @@ def _make(session: Session, plugin: registry.Plugin, kind: str, params: Values, 
         session.operate(plugin, kind, params)
         return
     old = read(layout, plugin.name, name)
-    before = old.before if old is not None and old.phase == foreign.CREATING else None
+    before = None if old is None else _earlier(layout, old, kind)
     if old is not None and kind == "create":
         _clear(session, plugin, old)
-    elif old is not None and before is None:
-        before = foreign.Earlier(old.mark, old.spec)
     record = foreign.Record(name, plugin.name, os.urandom(foreign.MARK_BYTES).hex(), order.spec, foreign.CREATING, before=before)
     _write(layout, record)
     given = {**params, "mark": record.mark, "spec": options.public(order.spec)}
@@ -283,6 +282,19 @@ def _make(session: Session, plugin: registry.Plugin, kind: str, params: Values, 
             tidy(session, plugin, name)
         raise
     _write(layout, record._replace(phase=foreign.MADE, created=_now(), before=None))
+
+
+def _earlier(layout: Layout, old: foreign.Record, kind: str) -> foreign.Earlier | None:
+    """What the container was, for the record of what takes its place; of one that is not sealed by this host the mark alone.
+
+    What somebody forged would be sealed by us otherwise, and count where the old container stays.
+    """
+    before = old.before if old.phase == foreign.CREATING else None
+    if before is None and kind == "replace":
+        before = foreign.Earlier(old.mark, old.spec)
+    if before is None or foreign.sealed(store.read_json(place(layout, old.backend, old.name)), key.host_key(layout, make=True)):
+        return before
+    return before._replace(spec=ContainerSpec({}))
 
 
 def _move(session: Session, plugin: registry.Plugin, holder: registry.Plugin, params: Values, order: Order) -> None:

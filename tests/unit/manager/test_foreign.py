@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import sys
+import typing as t
 
 import pytest
 from ansible_collections.nexcage.backends.plugins.module_utils.manager import foreign
@@ -117,6 +118,24 @@ def test_a_record_that_was_changed(world: World) -> None:
     assert "not listed" in info(world)[1][0]
     refused("E_DISABLED", lambda: (_disable(world), web(world)))
     assert "web" in world.boxes.there
+
+
+@pytest.mark.parametrize("again", [{}, {"state": "started"}, {"state": "stopped"}])
+@pytest.mark.parametrize("key", ["ours", "another"])
+def test_what_was_forged_is_not_sealed_where_making_it_again_fails(world: World, key: str, again: dict[str, t.Any]) -> None:
+    web(world, env={"A": "b"})
+    value = json.loads(record(world).read_text())
+    forged = {**value, "spec": {**value["spec"], "env": {"FORGED": "c"}}, **({"key": "0" * len(value["key"])} if key == "another" else {})}
+    record(world).write_text(json.dumps(forged))
+    world.boxes.faults["delete"] = NexcageError("E_RUNTIME", "no")
+    for _attempt in range(2):
+        refused("E_RUNTIME", lambda: web(world, recreate=True))
+        assert "FORGED" not in record(world).read_text()
+    world.boxes.faults.clear()
+    refused("E_STATE", lambda: task(world, **{"state": "started", **again}))  # it does not say of which image
+    anew = web(world, **again)
+    assert "replace" in kinds(anew) and "behind our back" in str(anew["plan"])
+    assert world.boxes.there["web"]["spec"].get("env") is None and not web(world, **again)["changed"]
 
 
 def _disable(world: World) -> None:
