@@ -90,6 +90,7 @@ WIDENINGS: dict[str, Change] = {
     "another choice": lambda d: d["network"][0]["requests"][0]["parameters"]["node"]["choices"].append("three"),
     "another network": lambda d: d["network"].append({**copy.deepcopy(d["network"][0]), "id": "more"}),
     "another secret": lambda d: d["secrets"].append({"configuration": "other_token", "network": "api"}),
+    "a secret that is none any more": lambda d: (d["secrets"].clear(), d["configuration"]["token"].update(sensitive=False)),
     "the secret in another header": lambda d: d["secrets"][0].update(header="X-Token"),
     "another event": lambda d: d["hooks"].append({"event": "container.pre_delete"}),
     "another strategy": lambda d: d["hooks"][0].update(strategy="abort"),

@@ -31,4 +31,4 @@ def _is_secret(layout: Layout, plugin: str, name: str) -> bool:
     if plugin in registry.BUILT_IN or not registry.exists(plugin, layout):
         return False
     known = registry.named(plugin, layout)
-    return known.problem is not None or name in settings.secret_names(known.manifest)
+    return known.problem is not None or name in settings.hidden(known.manifest, (name,))

@@ -236,9 +236,9 @@ class Session:
         return write_handlers(bench)
 
     def _extra(self, plugin: registry.Plugin) -> Extra | None:
-        """What a plugin may do beyond containers; ``None`` where its manifest has no templates, as that of a built-in one."""
+        """What a plugin may do beyond containers, and its secrets; ``None`` where its manifest has neither, as that of a built-in one."""
         found = self._extras.get(plugin.name)
-        if found is None and any(plugin.manifest.get(section) for section in ("filesystem", "commands", "network")):
+        if found is None and (any(map(plugin.manifest.get, ("filesystem", "commands", "network"))) or _has_secrets(plugin.manifest)):
             from ..broker.extra import Extra
 
             found = self._extras[plugin.name] = Extra(self.layout, plugin.manifest, plugin.config)
@@ -279,7 +279,10 @@ class Session:
             prepare = self._benches[plugin.name].prepare  # made with the gate, which comes first
             extra = self._extra(plugin)
             config, program = (dict(plugin.config), None) if extra is None else (extra.config, extra.program)
-            defaults = {name: setting["default"] for name, setting in (plugin.manifest.get("configuration") or {}).items() if "default" in setting}
+            declared = plugin.manifest.get("configuration") or {}
+            if plugin.installed is not None:  # what another version was given, maybe as a secret, is not this one's
+                config = {name: value for name, value in config.items() if name in declared}
+            defaults = {name: setting["default"] for name, setting in declared.items() if "default" in setting}
             worker.load(plugin.name, sources, {**defaults, **config}, meanwhile=prepare, program=_program(plugin, program))
         except BaseException:
             worker.close()
@@ -308,6 +311,11 @@ class Session:
             worker.close()
             raise
         return worker
+
+
+def _has_secrets(manifest: t.Mapping[str, t.Any]) -> bool:
+    """Whether a plugin has settings that its worker must not see."""
+    return any(setting.get("sensitive") for setting in (manifest.get("configuration") or {}).values())
 
 
 def _answers(plugin: registry.Plugin, operation: str, params: t.Mapping[str, t.Any]) -> Answers | None:

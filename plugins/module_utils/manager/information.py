@@ -75,7 +75,7 @@ def _plugin(session: Session, plugin: registry.Plugin, ask: bool) -> dict[str, t
         "state": "error_state" if plugin.problem or quarantined else "loaded" if plugin.enabled else "disabled",
         "enabled": plugin.enabled,
         "priority": plugin.priority,
-        "config": settings.shown(plugin.config, plugin.config if plugin.problem else settings.secret_names(plugin.manifest)),
+        "config": settings.shown(plugin.config, _hidden(plugin)),
         "trust": plugin.trust,
         "digest": plugin.installed.release.digest if plugin.installed else None,
         "grant": sorted(plugin.installed.granted) if plugin.installed else [],
@@ -85,6 +85,11 @@ def _plugin(session: Session, plugin: registry.Plugin, ask: bool) -> dict[str, t
         "sandbox": session.sandbox_of(plugin),
         "manifest": plugin.installed.package.manifest.as_dict() if plugin.installed else dict(plugin.manifest),
     }
+
+
+def _hidden(plugin: registry.Plugin) -> t.Collection[str]:
+    """The settings whose values nobody is shown: of a plugin that cannot be read all, of a built-in one none."""
+    return plugin.config if plugin.problem else settings.hidden(plugin.manifest, plugin.config) if plugin.installed else ()
 
 
 def _quarantined(session: Session, name: str) -> str:

@@ -129,7 +129,7 @@ def _situation(session: Session, record: Record) -> Situation:
     damage, secret = "", frozenset(config)  # until the manifest tells which
     if record.active is not None:
         try:
-            secret = settings.secret_names(installed.fetch(session.layout, record.name, record.active)[0].manifest)
+            secret = settings.hidden(installed.fetch(session.layout, record.name, record.active)[0].manifest, config)
         except NexcageError as error:
             damage = error.message
     priority = chosen.get("priority", settings.PRIORITY)
@@ -217,8 +217,9 @@ def _configured(session: Session, record: Record, wanted: Situation, found: Pack
         wanted = wanted._replace(priority=values.whole(0, 10000)("priority", parameters["priority"]))
     if parameters.get("config") is not None:
         wanted = wanted._replace(config=settings.checked_config(found.manifest["configuration"], parameters["config"], record.name))
-    wanted = wanted._replace(secret=settings.secret_names(found.manifest))
-    session.secrets.update(str(value) for name, value in wanted.config.items() if name in wanted.secret)
+    wanted = wanted._replace(secret=settings.hidden(found.manifest, wanted.config))
+    secret = settings.secret_names(found.manifest)
+    session.secrets.update(str(value) for name, value in wanted.config.items() if name in secret)
     return Change(wanted, None, found.manifest)
 
 

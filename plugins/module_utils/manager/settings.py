@@ -168,6 +168,11 @@ def secret_names(manifest: t.Mapping[str, t.Any]) -> frozenset[str]:
     return frozenset(name for name, entry in (manifest.get("configuration") or {}).items() if entry.get("sensitive"))
 
 
+def hidden(manifest: t.Mapping[str, t.Any], config: t.Collection[str]) -> frozenset[str]:
+    """The same of an installed plugin, and of what is set those that it does not declare: in another version they may be secret."""
+    return secret_names(manifest) | (frozenset(config) - frozenset(manifest.get("configuration") or ()))
+
+
 def shown(config: t.Mapping[str, t.Any], secret: t.Collection[str]) -> dict[str, t.Any]:
     """A plugin's config for a result."""
     return {name: MASK if name in secret else value for name, value in config.items()}

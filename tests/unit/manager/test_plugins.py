@@ -222,6 +222,42 @@ def test_secret_settings_are_kept_and_not_shown(root: pathlib.Path, author: Auth
     assert predicted(root, state="absent")["changed"]
 
 
+TELLTALE = """
+from ..sdk.backend import BackendExtension
+
+
+class Backend(BackendExtension):
+    name = "demo-backend"
+
+    def health(self, host, params):
+        return {"status": "degraded", "problems": [f"{name} is {value[::-1]}" for name, value in sorted(self.config.items())], "version": ""}
+
+
+def backend():
+    return Backend()
+"""
+
+
+def test_a_secret_reaches_no_worker(root: pathlib.Path, author: Author) -> None:
+    """Also not where the plugin asks for nothing that a secret is good for, nor that of a version that had such a setting."""
+    text = {"type": "string"}
+    predicted(
+        root,
+        src=author(source=TELLTALE, configuration={"token": SECRET, "place": text}),
+        trust="unsigned",
+        config={"token": "s3cret-token", "place": "here"},
+    )
+    problems = []
+    for version in ("1.0.0", "1.1.0"):
+        (told,) = modules.run("nexcage_plugin_info", name=[NAME])["plugins"]
+        assert told["config"] == {"token": "********", "place": "here"}
+        problems.append(told["health"]["problems"])
+        if version == "1.0.0":
+            later = predicted(root, src=author("1.1.0", source=TELLTALE, configuration={"place": text}), trust="unsigned")
+            assert later["plugin"]["config"] == told["config"]
+    assert problems == [["place is ereh"]] * 2
+
+
 def test_a_file_without_a_secret_stays_readable(root: pathlib.Path, author: Author) -> None:
     predicted(
         root, src=author(configuration={"token": {"type": "string", "sensitive": True}, "level": {"type": "integer"}}), trust="unsigned", config={"level": 3}
