@@ -15,7 +15,7 @@ import typing as t
 
 from .container import NAME_PATTERN, ContainerSpec, canonical_json, key_id
 from .errors import NexcageError
-from .options import BY_NAME, show
+from .options import BY_NAME, Option, misshapen, show
 
 SCHEMA_VERSION = 1
 MADE, CREATING, UPDATING = "made", "creating", "updating"
@@ -169,11 +169,18 @@ def _observed(value: t.Any, where: str) -> dict[str, t.Any]:
         option = BY_NAME.get(name)
         if option is None or option.parse is None or option.sensitive:
             raise _broken(where, "observed", f"{ascii(name)[:64]} is no option that can be observed")
-        try:
-            show(option, entry)
-        except (TypeError, ValueError):
-            raise _broken(where, f"observed.{name}", "not a canonical value of that option") from None
+        if misshapen({name: entry}) or not _shows(option, entry):
+            raise _broken(where, f"observed.{name}", "not a canonical value of that option")
     return {name: entry for name, entry in value.items() if entry is not None}
+
+
+def _shows(option: Option, value: t.Any) -> bool:
+    """Whether a value can stand in a diff."""
+    try:
+        show(option, value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _details(value: t.Any, where: str) -> dict[str, t.Any]:

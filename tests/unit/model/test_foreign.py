@@ -105,6 +105,10 @@ def test_an_answer() -> None:
         *(([{"name": "web", "status": "running", field: wrong}], field) for field in ("pid", "exit_code") for wrong in ("1", True, 1.5)),
         *(([{"name": "web", "status": "running", "observed": wrong}], "observed") for wrong in ([1], {"secret_env": {}}, {"state": "x"}, {"nothing": 1})),
         ([{"name": "web", "status": "running", "observed": {"memory": "64m"}}], "observed.memory"),
+        *(
+            ([{"name": "web", "status": "running", "observed": {name: wrong}}], f"observed.{name}")
+            for name, wrong in (("memory", True), ("image", 1), ("env", "A=b"), ("env", {"A": 1}), ("command", "sh"), ("labels", []), ("mounts", [{}]))
+        ),
         ([{"name": "web", "status": "running", "details": [1]}], "details"),
         ([{"name": "web", "status": "running", "details": {"a": [1]}}], "details"),
         ([{"name": "web", "status": "running", "details": {"a\x1b": 1}}], "details"),
