@@ -101,7 +101,7 @@ def check(manifest: t.Mapping[str, t.Any], grant: Grant | None) -> frozenset[str
     Raises:
         NexcageError: ``E_GRANT``, with the block to paste into the task in message and details.
     """
-    if all(entry.level == NOTHING for entry in scope.entries(manifest)):
+    if all(entry.level == NOTHING for entry in scope.entries(manifest)) and not (grant and any(scope.disclosed(grant.scope, manifest))):
         return frozenset()
     if grant is None:
         raise _refusal(manifest, "nothing was granted to it")

@@ -71,10 +71,10 @@ def entries(manifest: t.Mapping[str, t.Any]) -> list[Entry]:
 def widened(granted: t.Mapping[str, t.Any], asked: t.Mapping[str, t.Any]) -> list[Entry]:
     """What ``asked`` has and ``granted`` has not, each entry compared as a whole; also secrets that it would be told itself now."""
     known = set(entries(granted))
-    return [entry for entry in [*entries(asked), *_disclosed(granted, asked)] if entry not in known]
+    return [entry for entry in [*entries(asked), *disclosed(granted, asked)] if entry not in known]
 
 
-def _disclosed(granted: t.Mapping[str, t.Any], asked: t.Mapping[str, t.Any]) -> Iterator[Entry]:
+def disclosed(granted: t.Mapping[str, t.Any], asked: t.Mapping[str, t.Any]) -> Iterator[Entry]:
     """The secrets of one scope that are settings as any other to a manifest: what was kept from the plugin reaches it then."""
     settings = asked.get("configuration") or {}
     sent = {str(secret["configuration"]) for secret in asked.get("secrets") or ()}

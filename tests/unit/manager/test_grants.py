@@ -371,6 +371,12 @@ def test_case_88_an_update_that_widens_the_scope(layout: Layout, change: scopes.
     assert grants.granted(layout, update, DIGEST) == set(names)
 
 
+def test_a_version_that_asks_for_nothing_is_not_told_what_was_a_secret() -> None:
+    told = {**scopes.plain(), "configuration": {"token": {"type": "string"}}}
+    assert "+ network_client: the setting token, which was a secret" in refused(grants.check, told, grant()).details["difference"][0]
+    assert grants.check(told, grants.wanted(told, [])) == grants.check(told, None) == grants.check(scopes.plain(), grant()) == frozenset()
+
+
 @pytest.mark.parametrize("number", [0, 1, 2, len(MODEST)])
 def test_case_89_any_number_of_entries_in_any_order_and_twice(layout: Layout, number: int) -> None:
     names = MODEST[:number]
