@@ -6,9 +6,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import mmap
 import os
 import pathlib
+import struct
 import subprocess
+import time
 
 import jinja2
 import pytest
@@ -16,7 +19,8 @@ import yaml
 from ansible_collections.nexcage.backends.plugins.module_utils.broker.audit import Audit
 
 pytestmark = pytest.mark.requires("linux", "root", "logrotate")
-WRITERS, EFFECTS, ROTATIONS = 6, 1500, 12
+WRITERS, EFFECTS, ROTATIONS = 6, 1000, 12
+PAUSE = 0.0005  # seconds after each effect, so that there is writing as long as there is rotating
 
 
 def rotation(folder: pathlib.Path, repository: pathlib.Path) -> pathlib.Path:
@@ -34,19 +38,22 @@ def rotate(file: pathlib.Path) -> None:
     subprocess.run(["logrotate", "--force", "--state", str(file.with_suffix(".state")), str(file)], check=True, capture_output=True)
 
 
-def write(path: pathlib.Path) -> int:
-    """A process that writes the lines of many effects in one run; its id."""
+def write(path: pathlib.Path, progress: mmap.mmap, place: int) -> int:
+    """A process that writes the lines of many effects in one run, and tells how far it is; its id."""
     pid = os.fork()
     if pid:
         return pid
     code = 1
     try:
         audit = Audit(str(path))
-        for _number in range(EFFECTS):
+        for number in range(EFFECTS):
+            struct.pack_into("I", progress, 4 * place, number)
             audit.outcome(audit.intent("oci.start", {"name": "web"}, {"plugin": "crun-backend"}), "oci.start", 0.001)
+            time.sleep(PAUSE)
         audit.close()
         code = len(audit.warnings)
     finally:
+        struct.pack_into("I", progress, 4 * place, EFFECTS)
         os._exit(code)
 
 
@@ -55,16 +62,21 @@ def lines(folder: pathlib.Path) -> list[tuple[str, str, int]]:
     found = []
     for file in folder.glob("audit.jsonl*"):
         text = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        records = [json.loads(line) for line in text.splitlines()]
+        records = [json.loads(line) for line in text.splitlines() if line.endswith(b"}") and line.startswith(b"{")]
         found += [(record["run"], record["phase"], record.get("seq", 0)) for record in records]
     return found
 
 
 def written(folder: pathlib.Path, file: pathlib.Path) -> list[tuple[str, str, int]]:
     """All lines that are there after many have written, and the log was rotated meanwhile."""
-    pids = [write(folder / "audit.jsonl") for _number in range(WRITERS)]
+    progress = mmap.mmap(-1, 4 * WRITERS)
+    pids = [write(folder / "audit.jsonl", progress, place) for place in range(WRITERS)]
     for _turn in range(ROTATIONS):
         rotate(file)
+        # A file is compressed with the rotation after the next: in the months between, each writer has looked where it writes.
+        before = struct.unpack(f"{WRITERS}I", progress[:])
+        while any(now < min(then + 2, EFFECTS) for then, now in zip(before, struct.unpack(f"{WRITERS}I", progress[:]))):
+            time.sleep(0.001)
     assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0] * WRITERS
     return lines(folder)
 

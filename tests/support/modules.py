@@ -34,9 +34,11 @@ def run(module: str, check: bool = False, diff: bool = True, **parameters: t.Any
     arguments = {**parameters, "_ansible_check_mode": check, "_ansible_diff": diff}
     output = io.StringIO()
     warnings._global_warnings.clear()  # those of the run before
-    # A test that imports an action plugin makes this process a controller, where a module's warnings are shown and not returned.
+    # A test that imports an action plugin makes this process a controller, where a module's warnings are shown and not returned,
+    # and its parameters looked at as if they were a module's answer.
     apart = mock.patch("ansible.module_utils._internal.is_controller", False)
-    with patch_module_args(arguments), apart, contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
+    plain = mock.patch("ansible.module_utils._internal._json._profiles._string_encoding_check_enabled", bool)
+    with patch_module_args(arguments), apart, plain, contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
         code.main()
     return Result(json.loads(output.getvalue()))
 
