@@ -109,9 +109,21 @@ def _process(parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         "secret_env": values.secret_mapping("secret_env", parameters.get("secret_env") or {}),
         "user": None if user is None else values.user("user", user),
         "working_dir": None if folder is None else values.absolute_path("working_dir", folder),
-        "stdin": None if stdin is None else base64.b64encode(stdin.encode("utf-8", "surrogateescape")).decode("ascii"),
+        "stdin": None if stdin is None else base64.b64encode(_bytes(stdin)).decode("ascii"),
         "timeout": values.whole(1, 86400)("timeout", parameters["timeout"]),
     }
+
+
+def _bytes(text: str) -> bytes:
+    """What a process shall read; bytes that are not UTF-8 are surrogates.
+
+    Raises:
+        NexcageError: ``E_INVALID`` for other surrogates, without the text, which may be a secret.
+    """
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise NexcageError("E_INVALID", "holds half a surrogate pair, which is no character", option="stdin", remedy="correct the text") from None
 
 
 def _needless(session: Session, plugin: registry.Plugin, name: str, parameters: t.Mapping[str, t.Any]) -> str:

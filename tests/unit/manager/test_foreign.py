@@ -218,6 +218,12 @@ def test_exec(world: World) -> None:
     assert refused("E_UNSUPPORTED", lambda: run(world, creates="/x")).option == "creates"
 
 
+def test_exec_reads_bytes_that_are_text(world: World) -> None:
+    web(world)
+    run(world, stdin="\udcff", stdin_add_newline=False)
+    assert "d800" not in str(refused("E_INVALID", lambda: run(world, stdin="\ud800", stdin_add_newline=False)))
+
+
 def test_records_of_a_plugin_that_is_gone(world: World, tmp_path: pathlib.Path) -> None:
     web(world)
     os.rename(record(world).parent, record(world).parent.parent / "gone-backend")
