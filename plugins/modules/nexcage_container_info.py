@@ -14,6 +14,8 @@ version_added: 0.1.0
 description:
   - Lists all containers, or those that match every given filter. A container that does not exist is not an error, only not in the list.
   - However many there are, each runtime is asked once.
+  - A container of which nothing can be said now, as its backend does not answer or is in quarantine, stands in RV(not_listed). Where it
+    is asked for by O(name), the module fails with the reason, as it does with a policy that is not understood.
 author:
   - NexCage contributors (@cageforge)
 extends_documentation_fragment:
@@ -73,6 +75,27 @@ containers:
     - name: web
       backend: crun
       status: running
+not_listed:
+  description:
+    - Containers that this host has a record of, and that could not be looked for. Empty where RV(containers) is complete.
+    - Only O(backend) narrows it, as labels and status are not known.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The container.
+      type: str
+    backend:
+      description: Its backend.
+      type: str
+    reason:
+      description: What kept the module from it.
+      type: str
+  sample:
+    - name: box
+      backend: cloud
+      reason: cloud-backend may not be used until 2026-01-01T12:00:00Z
 sandbox:
   description: How the backend's code was locked in. Empty if there was no container to ask for.
   returned: success

@@ -166,6 +166,8 @@ def test_auto_takes_another_one(host: Host, installed: t.Callable[..., None]) ->
     listed = modules.works("nexcage_container_info")  # of the others
     assert [entry["name"] for entry in listed["containers"]] == ["sound2"]
     assert "not listed: frail1; frail-backend may not be used" in str(listed["warnings"])
+    assert [entry["name"] for entry in listed["not_listed"]] == ["frail1"]
+    assert modules.fails("nexcage_container_info", name=["frail1"])["error"]["code"] == "E_QUARANTINED"
     assert modules.fails("nexcage_container_info", backend="frail")["error"]["code"] == "E_QUARANTINED"
     modules.works("nexcage_container", name="sound2", state="absent")
     held = modules.fails("nexcage_container", name="frail1", state="absent")  # nobody else can remove it

@@ -48,6 +48,7 @@ class Session:
         self.orders: dict[str, Order] = {}
         self.audit = Audit(None if check_mode else layout.audit)
         self.warnings: list[str] = []
+        self.left_out: dict[str, tuple[str, NexcageError]] = {}  # containers that a listing could not tell of: holder and why
         self.secrets: set[str] = set()  # values that stand in the task, and in no result
         self.listeners: Hooks | None = None  # set by hooks.of()
         self.told: list[dict[str, t.Any]] = []  # what became of each hook that an event was fired at

@@ -14,19 +14,30 @@ from .dispatch import Session, require_root
 
 
 def containers(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """All containers, or those that match every filter; one listing per backend that holds any."""
+    """All containers, or those that match every filter; one listing per backend that holds any.
+
+    Raises:
+        NexcageError: Where a container that is asked for by name could not be looked for: what kept us from it. As
+            ``policy.load``: a policy that is not understood allows no listing either, whatever it says of one.
+    """
     require_root("an OCI backend")
+    session.rules()
     names = None if parameters.get("name") is None else {check_name(name) for name in parameters["name"]}
     labels, statuses = parameters.get("labels") or {}, parameters.get("status")
     backend = parameters.get("backend") and registry.known(parameters["backend"], session.layout)
+    there = observe.everything(session, backend)
+    missing = {name: lost for name, lost in sorted(session.left_out.items()) if all(item["name"] != name for item in there)}
+    for name in sorted(missing.keys() & (names or ())):
+        raise missing[name][1]
     found = [
         observe.record(item)
-        for item in observe.everything(session, backend)
+        for item in there
         if (names is None or item["name"] in names)
         and (statuses is None or item["status"] in statuses)
         and all((item.get("labels") or {}).get(key) == str(value) for key, value in labels.items())
     ]
-    return {"changed": False, "containers": found, "sandbox": session.sandbox}
+    not_listed = [{"name": name, "backend": registry.short_name(holder), "reason": error.message} for name, (holder, error) in missing.items()]
+    return {"changed": False, "containers": found, "not_listed": not_listed, "sandbox": session.sandbox}
 
 
 def plugins(session: Session, parameters: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

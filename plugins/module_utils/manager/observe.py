@@ -201,16 +201,13 @@ def everything(session: Session, backend: str | None = None) -> list[dict[str, t
         held.setdefault(next(registry.in_order(session.layout)).name, []).extend(held.pop(None))
     found: dict[str, dict[str, t.Any]] = {}
     for holder in sorted(filter(None, held)):
-        if not registry.exists(holder, session.layout):
-            lost = ", ".join(held[holder])
-            session.warnings.append(f"not listed: {lost}, as the plugin {holder}, to which it belongs, is not installed here")
-        elif backend in (None, registry.short_name(holder)):
+        if backend in (None, registry.short_name(holder)):
             try:
-                plugin = registry.get(holder, session.layout)
+                plugin = registry.holding(holder, session.layout, held[holder][0])
             except NexcageError as error:
-                if backend is not None or error.code != "E_QUARANTINED":
+                if backend is not None or error.code not in ("E_QUARANTINED", "E_OWNER"):
                     raise
-                session.warnings.append(f"not listed: {', '.join(held[holder])}; {error.message}")
+                leave_out(session, holder, held[holder], error)
                 continue
             listed = session.operate(plugin, "list", {"names": None})
             found.update((item["name"], item) for item in listed if item["name"] in held[holder])
@@ -219,6 +216,12 @@ def everything(session: Session, backend: str | None = None) -> list[dict[str, t
 
         found.update((name, item) for name, item in foreign.everything(session, backend).items() if records.find(places, name) is None)
     return [_known(session, found[name]) for name in sorted(found)]
+
+
+def leave_out(session: Session, holder: str, names: t.Sequence[str], error: NexcageError) -> None:
+    """Note containers of which a listing cannot tell, and warn of them."""
+    session.left_out.update((name, (holder, error)) for name in names)
+    session.warnings.append(f"not listed: {', '.join(names)}; {error.message}")
 
 
 def _known(session: Session, found: dict[str, t.Any]) -> dict[str, t.Any]:
