@@ -46,6 +46,13 @@ FLAWS: dict[str, tuple[str, str, str, str]] = {
         "        [host.oci.features() for _turn in range(11)]\n        return host.oci.list(",
         "test_few_calls",
     ),
+    "a create that is done twice": (
+        "plugin.py",
+        '        return host.oci.create(params["name"], digest)',
+        '        try:\n            return host.oci.create(params["name"], digest)\n        except HostError as error:\n'
+        '            if error.code != "E_EXISTS":\n                raise\n            return {}',
+        "test_twice_is_refused",
+    ),
     "an import of more than there is": ("plugin.py", "from ..sdk.backend", "import socket\n\nfrom ..sdk.backend", "test_it_loads_in_a_locked_worker"),
     "no backend": ("plugin.json", '"provides_backend": true', '"provides_backend": false', "test_the_package"),
     "another call than ever": (
@@ -153,6 +160,13 @@ def test_the_example_is_what_the_playbook_makes(made: pathlib.Path, repository: 
     for file in made.iterdir():
         example = (repository / "docs/examples/acme-backend" / file.name).read_text()
         assert example == file.read_text().replace(NAME, "acme-backend").replace("backend tiny", "backend acme"), file.name
+
+
+def test_the_suite_warns_of_a_backend_that_cannot_replace(folder: pathlib.Path, repository: pathlib.Path) -> None:
+    text = (folder / "plugin.json").read_text()
+    (folder / "plugin.json").write_text(text.replace('"replace", ', ""))
+    code, output = conformance(repository, folder, "-k", "test_it_loads_in_a_locked_worker")
+    assert code == 0 and "replace is not declared" in output, output
 
 
 @pytest.mark.parametrize("flaw", FLAWS)

@@ -31,6 +31,7 @@ OPERATIONS = {
     "delete": "delete",
 }
 MAKES = ("create", "replace")
+NO_REPLACE = "leave it as it is, or remove the container and create it anew; the plugin's manifest would have to declare the operation replace"
 THROUGH_HOLDER = ("stop", "delete")  # whatever backend the task names
 
 
@@ -288,8 +289,9 @@ def _permit(session: Session, task: Task, steps: Plan, plugin: registry.Plugin, 
         for who, operation in _steps_of(action.kind, plugin, holder):
             if operation not in who.manifest["operations"]:
                 message = f"{who.name} cannot {operation} a container, and {action.reason}"
-                remedy = "choose another state, or another backend"
-                raise NexcageError("E_UNSUPPORTED", message, option="state", value=task.state, remedy=remedy, details={"plugin": who.name})
+                option, value = action.cause(task.name, task.state, task.parameters["recreate"])
+                remedy = f"choose another {option}, or another backend" if option == "state" else NO_REPLACE
+                raise NexcageError("E_UNSUPPORTED", message, option=option, value=value, remedy=remedy, details={"plugin": who.name})
             refuse_ungranted(who, operation)
             session.permit(who, operation, _params(task, operation, order))
 

@@ -43,6 +43,14 @@ class Action(t.NamedTuple):
         changes = [{"option": c.option, "before": c.before, "after": c.after, "live": c.live} for c in self.changes]
         return {"action": self.kind, "reason": self.reason, "changes": changes}
 
+    def cause(self, request_name: str, state: str, recreate: bool) -> tuple[str, t.Any]:
+        """The option of the task that makes the step necessary, and its value."""
+        if self.kind != "replace":
+            return "state", state
+        fixed = [change for change in self.changes if not change.live] or self.changes
+        other: tuple[str, t.Any] = ("recreate", True) if recreate else ("name", request_name)
+        return (fixed[0].option, fixed[0].after) if fixed else other
+
 
 class Request(t.NamedTuple):
     """What a task asks for one container.

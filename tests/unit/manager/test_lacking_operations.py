@@ -46,6 +46,21 @@ def test_with_update_it_stays(world: worlds.World) -> None:
 
 
 @pytest.mark.parametrize("check", [True, False])
+def test_without_replace_the_option_that_changed_is_named(world: worlds.World, monkeypatch: pytest.MonkeyPatch, check: bool) -> None:
+    task(world, image="oci:/image", memory="32m")
+    lacks(monkeypatch, "replace")
+    wanted: list[tuple[dict[str, t.Any], str, t.Any]] = [({"memory": "64m", "hostname": "a"}, "hostname", "a"), ({"recreate": True}, "recreate", True)]
+    for changed, option, value in wanted:
+        with pytest.raises(NexcageError) as caught:
+            task(world, check, **changed)
+        assert (caught.value.code, caught.value.option, caught.value.value) == ("E_UNSUPPORTED", option, value)
+        assert "declare the operation replace" in str(caught.value.remedy)
+    assert task(world, check, memory="64m") == ["update"]  # without it, all that can be changed live is
+    monkeypatch.setitem(crun.MANIFEST, "operations", [*crun.MANIFEST["operations"], "replace"])
+    assert task(world, check, hostname="a", memory="64m") == ["replace", "start"]
+
+
+@pytest.mark.parametrize("check", [True, False])
 def test_what_it_cannot_is_refused_before_the_first_step(world: worlds.World, monkeypatch: pytest.MonkeyPatch, check: bool) -> None:
     lacks(monkeypatch, "pause")
     with pytest.raises(NexcageError) as caught:
