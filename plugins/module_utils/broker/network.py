@@ -19,6 +19,7 @@ from ..model import template
 from ..model.errors import NexcageError
 from ..worker import channel
 from . import connection
+from .secret import set_it
 
 if t.TYPE_CHECKING:
     from .secret import Secrets
@@ -128,7 +129,7 @@ class Requests:
     def _setting(self, name: str) -> t.Any:
         value = self._config.get(name, self._settings.get(name, {}).get("default"))
         if value is None:
-            raise NexcageError("E_INVALID", "not set, and requests need it", option=f"config.{name}", remedy="set it for the plugin")
+            raise NexcageError("E_INVALID", "not set, and requests need it", option=f"config.{name}", remedy=set_it(name))
         return value
 
     def _authorities(self, network: t.Mapping[str, t.Any]) -> str | None:

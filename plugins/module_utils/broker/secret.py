@@ -24,6 +24,11 @@ SHORTEST = 8  # characters; a shorter one is part of innocent words, and masked 
 _LAST_PART = re.compile(r"[^\s=:]*\Z")  # the token of "Bearer token", "PVEAPIToken=id=token", "user:password"
 
 
+def set_it(setting: str) -> str:
+    """What to do about a setting of a plugin that is not set."""
+    return f"give it to the plugin by the module nexcage_plugin, under config, as in config: {{{setting}: VALUE}}"
+
+
 class Secrets:
     """The secrets of one plugin.
 
@@ -60,7 +65,8 @@ class Secrets:
             value = self._values.get(rule["configuration"])
             option = f"config.{rule['configuration']}"
             if value is None:
-                raise NexcageError("E_INVALID", f"requests to {network} need this secret, and it is not set", option=option, remedy="set it for the plugin")
+                message = f"requests to {network} need this secret, and it is not set"
+                raise NexcageError("E_INVALID", message, option=option, remedy=set_it(rule["configuration"]))
             if not value.isascii() or not value.isprintable():
                 raise NexcageError("E_INVALID", "not a value that a header can carry: ASCII without control characters is needed", option=option)
             found[rule["header"]] = rule.get("prefix", "") + value

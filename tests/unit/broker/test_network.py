@@ -194,6 +194,7 @@ def test_settings_that_are_not_there(server: web.Server) -> None:
     del client.config["api_host"]
     error = client.refused("GET")
     assert (error.code, error.option) == ("E_INVALID", "config.api_host")
+    assert error.remedy is not None and "nexcage_plugin" in error.remedy and "config: {api_host: VALUE}" in error.remedy
     client.config["api_host"] = "127.0.0.1"
     del client.config["api_port"]
     assert client.refused("GET").code == "E_HTTP", "the manifest's default port, where nobody listens"
