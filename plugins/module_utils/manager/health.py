@@ -55,6 +55,8 @@ def _asked(session: Session, plugin: Plugin) -> dict[str, t.Any]:
     try:
         return t.cast("dict[str, t.Any]", session.operate(plugin, "health", {}))
     except NexcageError as error:
+        if error.code == "E_POLICY" and "rule" in error.details:  # nobody could ask, which says nothing of the plugin
+            return {"status": UNKNOWN, "problems": [str(error)]}
         return {"status": UNHEALTHY, "problems": [str(error)]}
 
 

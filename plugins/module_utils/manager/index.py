@@ -21,7 +21,7 @@ from ..model.errors import NexcageError
 from ..model.manifest import check_compatibility
 from ..model.manifest_fields import LABEL, NAME, RANGE, U32, VERSION
 from ..model.manifest_rules import Choice, Field, Flag, ListOf, MapOf, Record, Text, Whole
-from ..model.version import Range, parse_version
+from ..model.version import Range, chosen, parse_version
 from . import archive, document, package, trust
 from .fetch import below, fetch
 from .lockfile import DIGEST, Locked
@@ -213,7 +213,7 @@ def resolve(index: Index, name: str, wanted: str | None = None, locked: Locked |
     if releases is None:
         known = ", ".join(sorted(index.plugins)[:20]) or "no plugins"
         raise NexcageError("E_NOT_FOUND", f"it is not in the index {index.name}", option="name", value=name, remedy=f"the index has {known}")
-    version_range = None if wanted is None else Range(wanted if wanted[:1] in "<>=!~" else f"=={wanted}")
+    version_range = None if wanted is None else chosen(wanted)
     passed_over = []
     for release in sorted(releases, key=lambda release: parse_version(release["version"]), reverse=True):
         reason = _unfit(release, version_range, locked)
@@ -222,6 +222,25 @@ def resolve(index: Index, name: str, wanted: str | None = None, locked: Locked |
         passed_over.append(f"{release['version']} {reason}")
     message = f"no release of {name} in the index {index.name} will do: {'; '.join(passed_over[:8])}"
     raise NexcageError("E_VERSION", message, option="version", value=wanted, remedy="ask for another version, or write the lock file anew")
+
+
+def refuse_older(index: Index, name: str, release: t.Mapping[str, t.Any], floor: str) -> None:
+    """Refuse a release that is older than one that was here, where that one was yanked: its publisher took it back, and nothing newer is left.
+
+    Args:
+        index: Where the release is from.
+        name: The plugin.
+        release: As :func:`resolve` gave it.
+        floor: The highest version that was here; empty where none was.
+
+    Raises:
+        NexcageError: ``E_TRUST``.
+    """
+    yanked = any(one["version"] == floor and one["yanked"] for one in index.plugins[name])
+    if yanked and parse_version(release["version"]) < parse_version(floor):
+        message = f"{floor} was installed here and then yanked by its publisher, and {release['version']}, the highest one left, is older"
+        remedy = "see why it was yanked; then set allow_downgrade: true to go back, or wait for a later release"
+        raise NexcageError("E_TRUST", message, option="index", value=index.url, remedy=remedy)
 
 
 def _unfit(release: t.Mapping[str, t.Any], wanted: Range | None, locked: Locked | None) -> str | None:
@@ -255,7 +274,13 @@ def obtain(index: Index, name: str, release: t.Mapping[str, t.Any], ca_file: str
         NexcageError: ``E_INTEGRITY`` naming what differs; as :func:`fetch.fetch` and :func:`package.from_bytes`.
     """
     url = below(index.url, release["url"])
-    data = fetch(url, release["size"], ca_file)
+    try:
+        data = fetch(url, release["size"], ca_file)
+    except NexcageError as error:
+        if error.code != "E_LIMIT":
+            raise
+        message, remedy = f"the index says size {release['size']}, and the package has more", "fetch the index anew; else find out who changed the package"
+        raise NexcageError("E_INTEGRITY", message, value=url, remedy=remedy) from None
     found = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     _compare(url, release, found)
     read_back = package.from_bytes(data, url)

@@ -8,7 +8,7 @@ import typing as t
 
 from ..model.config import Layout
 from ..model.errors import NexcageError
-from ..model.version import Range, parse_version
+from ..model.version import chosen, parse_version
 from . import dependencies, installed, registry, requirements, settings
 from .package import Package
 from .records import Record
@@ -41,7 +41,7 @@ def another_version(parameters: t.Mapping[str, t.Any], found: Package) -> None:
 
 def fits(wanted: str, version: str) -> bool:
     """Whether a version is the one, or in the range, that the option ``version`` names."""
-    return parse_version(version) in Range(wanted if wanted[:1] in "<>=!~" else f"=={wanted}")
+    return parse_version(version) in chosen(wanted)
 
 
 def another_digest(parameters: t.Mapping[str, t.Any], found: Package) -> None:
@@ -61,13 +61,14 @@ def downgrade(record: Record, found: Package, parameters: t.Mapping[str, t.Any])
     Raises:
         NexcageError: ``E_TRUST``.
     """
+    option = next((key for key in ("version", "src", "index") if parameters.get(key) is not None), "state")
     same = record.active is not None and record.active.digest == found.digest
     if record.floor and not same and parse_version(found.version) < parse_version(record.floor) and not parameters.get("allow_downgrade"):
         raise NexcageError(
             "E_TRUST",
             f"{record.name} was {record.floor} here already, and {found.version} is older",
-            option="version",
-            value=found.version,
+            option=option,
+            value=parameters.get(option),
             remedy=f"install {record.floor} or later, or set allow_downgrade: true",
         )
 

@@ -32,7 +32,7 @@ def given(parameters: t.Mapping[str, t.Any]) -> bool:
     return bool(named)
 
 
-def find(layout: Layout, name: str, active: str | None, parameters: t.Mapping[str, t.Any], remember: bool, limit: int) -> Package | None:
+def find(layout: Layout, name: str, active: str | None, parameters: t.Mapping[str, t.Any], remember: bool, limit: int, floor: str = "") -> Package | None:
     """The package that a task names, read once. Whether to trust it is still to be judged.
 
     Args:
@@ -42,6 +42,7 @@ def find(layout: Layout, name: str, active: str | None, parameters: t.Mapping[st
         parameters: The task's ``src`` or ``index``, ``version``, ``lock_file``, ``ca_file``, ``allow_expired_index``.
         remember: Whether to keep in mind which index was seen; not in check mode.
         limit: Bytes that a package may have.
+        floor: The highest version that was here, which a yanked one is named for; empty where any may be taken.
 
     Returns:
         ``None`` where the index says that the active one is the right one, which is not fetched again then.
@@ -51,7 +52,7 @@ def find(layout: Layout, name: str, active: str | None, parameters: t.Mapping[st
     """
     locked = _locked(parameters.get("lock_file"))
     if parameters.get("index") is not None:
-        found = _from_index(layout, name, active, parameters, locked, remember)
+        found = _from_index(layout, name, active, parameters, locked, remember, floor)
         if found is not None and len(found.data) > limit:
             raise NexcageError("E_LIMIT", f"{found.path} has {len(found.data)} bytes, and {limit} are allowed", option="index", value=parameters["index"])
     else:
@@ -76,7 +77,7 @@ def _from_source(source: str, ca_file: str | None, limit: int) -> Package:
 
 
 def _from_index(
-    layout: Layout, name: str, active: str | None, parameters: t.Mapping[str, t.Any], locked: t.Mapping[str, Locked] | None, remember: bool
+    layout: Layout, name: str, active: str | None, parameters: t.Mapping[str, t.Any], locked: t.Mapping[str, Locked] | None, remember: bool, floor: str
 ) -> Package | None:
     ca_file = parameters.get("ca_file")
     try:
@@ -87,6 +88,8 @@ def _from_index(
     release = index.resolve(found, name, parameters.get("version"), _entry(locked, name))
     if remember:
         index.remember(layout, found)
+    if release["digest"] != active and not parameters.get("allow_downgrade"):
+        index.refuse_older(found, name, release, floor)
     return None if release["digest"] == active else index.obtain(found, name, release, ca_file)
 
 

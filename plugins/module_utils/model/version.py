@@ -104,6 +104,19 @@ class Range:
         return f"Range({self.text!r})"
 
 
+def chosen(text: str) -> Range:
+    """What a task's option ``version`` names: a range, or a bare version, which is exactly that one.
+
+    Raises:
+        NexcageError: ``E_INVALID`` with the option and its value as it was written.
+    """
+    try:
+        return Range(text if text[:1] in tuple("<>=!~") else f"=={text}")
+    except NexcageError:
+        remedy = "write it like '1.2.3' (exactly that one), '>=1.0.0', '>=1,<2' or '~=1.4'"
+        raise NexcageError("E_INVALID", "neither a version nor a range of versions", option="version", value=text[:200], remedy=remedy) from None
+
+
 def satisfies(version: Version | str, text: str) -> bool:
     """Whether a version, or the first one in a program's output, lies in a range.
 

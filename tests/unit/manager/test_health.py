@@ -67,6 +67,21 @@ def note(layout: Layout, kind: str, code: str = "", operation: str = "create", a
 # ---- health
 
 
+def test_a_policy_that_denies_the_question_says_nothing_of_the_plugin(root: pathlib.Path) -> None:
+    install(root)
+    path = root / "etc/nexcage/policy.json"
+    path.write_text(json.dumps({"version": 1, "default": "deny"}))
+    path.chmod(0o600)
+    found = told()["health"]
+    assert found["status"] == "unknown" and "health by demo-backend is denied" in str(found["problems"])
+    rule = {"id": "health", "effect": "allow", "when": {"op": ["health"]}}
+    path.write_text(json.dumps({"version": 1, "default": "deny", "rules": [rule]}))
+    assert told()["health"]["status"] == "healthy"
+    path.write_text("{")
+    found = told()["health"]
+    assert found["status"] == "unhealthy", found  # a policy that is not understood is a fault
+
+
 @pytest.mark.parametrize(
     ("body", "status", "problem"),
     [

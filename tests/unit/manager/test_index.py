@@ -121,6 +121,30 @@ def test_held_by_a_lock_file() -> None:
         assert caught.value.code == code
 
 
+def test_a_version_that_is_none_is_named_as_it_was_written() -> None:
+    with pytest.raises(NexcageError) as caught:
+        index.resolve(made({}), "a", "^0.3")
+    assert (caught.value.code, caught.value.option, caught.value.value) == ("E_INVALID", "version", "^0.3") and "==^" not in str(caught.value)
+
+
+def test_a_package_that_was_appended_to_differs_from_its_index(published: Mirror) -> None:
+    published.add(version="1.0.0")
+    published.publish()
+    found = published.read()
+    (path,) = published.folder.glob("*.nexcage-plugin")
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"more")
+    with pytest.raises(NexcageError) as caught:
+        index.obtain(found, "acme-sample", index.resolve(found, "acme-sample"))
+    assert caught.value.code == "E_INTEGRITY" and f"the index says size {len(whole)}, and the package has more" in caught.value.message
+    path.unlink()
+    with pytest.raises(NexcageError) as caught:
+        index.obtain(found, "acme-sample", index.resolve(found, "acme-sample"))
+    assert caught.value.code == "E_NOT_FOUND"
+    path.write_bytes(whole)
+    assert index.obtain(found, "acme-sample", index.resolve(found, "acme-sample")).version == "1.0.0"
+
+
 @pytest.fixture
 def published(tmp_path: pathlib.Path) -> Mirror:
     return mirror.make(tmp_path)

@@ -257,6 +257,10 @@ class TestTiers:
 class TestDocumentation:
     """docs/policy.md shows what is so."""
 
+    def test_every_operation_is_listed(self) -> None:
+        (line,) = [line for line in self.PAGE.read_text().splitlines() if line.startswith("| `op` |")]
+        assert set(line.split("`")[3].split()) == set(OPERATIONS)
+
     PAGE = pathlib.Path(__file__).resolve().parents[3] / "docs" / "policy.md"
 
     def example(self, name: str) -> str:
