@@ -79,6 +79,7 @@ options:
   version:
     description:
       - The version, or the range of versions such as V(>=1.2,<2), that the package has to have.
+      - A bare version is exactly that one, as with V(==). In a manifest's C(nexcage_version) it is a lower bound.
       - With O(state=rolled_back) that which shall be active afterwards. It is that of the package now, or of the one before.
     type: str
   digest:
@@ -104,6 +105,13 @@ options:
     description: Accept that O(grant) has something that is as good as root on the host.
     type: bool
     default: false
+  scope_digest:
+    description:
+      - The scope that O(grant) is given for, V(sha256:...). A package with another one is refused.
+      - Needed where a capability that was granted before opens more in another version that is as good as root. The error says
+        what that is, and the digest to paste. Without it what is new of the other classes is granted under the same names, and
+        stands in plan, diff and a warning.
+    type: str
   allow_downgrade:
     description: Allow a version lower than one that was installed here before.
     type: bool
@@ -251,6 +259,7 @@ def main() -> None:
             "trust": {"type": "str", "choices": ["signature", "unsigned"], "default": "signature"},
             "grant": {"type": "list", "elements": "str"},
             "accept_root_equivalent": {"type": "bool", "default": False},
+            "scope_digest": {"type": "str"},
             "allow_downgrade": {"type": "bool", "default": False},
             "priority": {"type": "int"},
             "config": {"type": "dict"},

@@ -62,6 +62,19 @@ def test_the_newest_then_a_newer_one(published: Mirror) -> None:
     assert install(published, version=">=1.1,!=1.2.0", allow_downgrade=True)["plugin"]["version"] == "1.1.0"
 
 
+def test_a_version_that_was_yanked_after_it_was_installed(published: Mirror) -> None:
+    install(published)
+    published.publish(yanked={NAME: ["1.1.0"]})
+    error = refused("E_TRUST", index=published.url)["error"]
+    assert "1.1.0 was installed here and then yanked by its publisher, and 1.0.0, the highest one left, is older" in error["message"]
+    assert error["option"] == "index" and "allow_downgrade" in error["remedy"]
+    refused("E_VERSION", index=published.url, version="1.1.0")
+    assert install(published, allow_downgrade=True)["plugin"]["version"] == "1.0.0"
+    published.publish(yanked={})
+    error = refused("E_TRUST", index=published.url, version="<1.1")["error"] if install(published)["changed"] else {}
+    assert (error["option"], error["value"]) == ("version", "<1.1") and "1.1.0 here already" in error["message"]  # as written, and not yanked
+
+
 def test_not_fetched_twice(published: Mirror) -> None:
     install(published)
     for path in published.folder.glob("*.nexcage-plugin"):

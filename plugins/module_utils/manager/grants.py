@@ -81,7 +81,7 @@ def wanted(
     for name in names:
         problem = _refused(manifest, name)
         if problem:
-            raise _refusal(manifest, problem, name)
+            raise refusal(manifest, problem, name)
     moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() if now is None else now))
     made = Grant(manifest["name"], scope.normal(manifest), tuple(sorted(set(names))), accept_root_equivalent, granted_by, moment)
     check(manifest, made)
@@ -104,16 +104,17 @@ def check(manifest: t.Mapping[str, t.Any], grant: Grant | None) -> frozenset[str
     if all(entry.level == NOTHING for entry in scope.entries(manifest)) and not (grant and any(scope.disclosed(grant.scope, manifest))):
         return frozenset()
     if grant is None:
-        raise _refusal(manifest, "nothing was granted to it")
+        raise refusal(manifest, "nothing was granted to it")
     if grant.plugin != manifest["name"]:
-        raise _refusal(manifest, f"the grant is for the plugin {grant.plugin}")
+        raise refusal(manifest, f"the grant is for the plugin {grant.plugin}")
     added = scope.widened(grant.scope, manifest)
     if added:
         lines = scope.difference(grant.scope, manifest)
-        raise _refusal(manifest, "it asks for more than was granted, and stops until that is granted too:\n" + "\n".join(lines), difference=lines)
-    risky = [name for name in grant.capabilities if _level(manifest, name) == ROOT_EQUIVALENT]
-    if risky and not grant.root_equivalent_accepted:
-        raise _refusal(manifest, f"{', '.join(risky)} can become root on the host, which was not accepted", option="accept_root_equivalent")
+        risky = any(entry.level == ROOT_EQUIVALENT for entry in added)
+        raise refusal(manifest, "it asks for more than was granted, and stops until that is granted too:\n" + "\n".join(lines), difference=lines, confirm=risky)
+    rooted = [name for name in grant.capabilities if _level(manifest, name) == ROOT_EQUIVALENT]
+    if rooted and not grant.root_equivalent_accepted:
+        raise refusal(manifest, f"{', '.join(rooted)} can become root on the host, which was not accepted", option="accept_root_equivalent")
     return frozenset(grant.capabilities)
 
 
@@ -310,9 +311,14 @@ def _problem(content: dict[str, t.Any], plugin: str) -> str:
     return "" if known == content["scope_digest"] else "scope_digest is not that of its scope"
 
 
-def _refusal(manifest: t.Mapping[str, t.Any], problem: str, value: object = None, option: str = "grant", difference: t.Sequence[str] = ()) -> NexcageError:
-    """The refusal with what to paste. The block stands on lines of its own, and nothing follows on its last one."""
-    text = block(manifest)
+def refusal(
+    manifest: t.Mapping[str, t.Any], problem: str, value: object = None, option: str = "grant", difference: t.Sequence[str] = (), confirm: bool = False
+) -> NexcageError:
+    """The refusal with what to paste. The block stands on lines of its own, and nothing follows on its last one.
+
+    With ``confirm`` the block has the digest of the scope too, for a task that has to name it.
+    """
+    text = block(manifest) + (f"scope_digest: {scope.digest(manifest)}\n" if confirm else "")
     return NexcageError(
         "E_GRANT",
         f"the plugin {manifest['name']}: {problem}\nAll that it asks for, to paste into its nexcage_plugin task:\n\n{text}\n{_summary(manifest)}",

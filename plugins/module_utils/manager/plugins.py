@@ -15,7 +15,7 @@ import typing as t
 from ..broker import store
 from ..model.errors import NexcageError
 from ..model.manifest_fields import NAME
-from . import archive, dependencies, grants, install, installed, listeners, package, publishers, records, refusals, registry, settings, source, trust
+from . import archive, dependencies, grants, install, installed, listeners, package, publishers, records, refusals, registry, settings, source, trust, widening
 from .dispatch import Session, require_root
 from .grants import Grant
 from .package import Package
@@ -102,6 +102,9 @@ def _manage(session: Session, record: Record, parameters: t.Mapping[str, t.Any])
     different = [key for key in {**before, **after} if before.get(key) != after.get(key)]
     if after and now.config != change.wanted.config and "config" not in different:
         different.append("config")  # a secret, which looks as before
+    gone, more = widening.entries(now.grant, change.wanted.grant)
+    if gone or more:
+        before, after, different = {**before, "scope": gone}, {**after, "scope": more}, [*different, "scope"]
     changed = bool(different)
     if not session.check_mode and changed:
         _begin(session)
@@ -117,8 +120,8 @@ def _manage(session: Session, record: Record, parameters: t.Mapping[str, t.Any])
             "before_header": name,
             "after_header": name,
         },
-        "plugin": {"name": name, "backend": registry.short_name(name), "state": _state(change.wanted), **after},
-        "warnings": _warnings(change),
+        "plugin": {"name": name, "backend": registry.short_name(name), "state": _state(change.wanted), **change.wanted.facts()},
+        "warnings": _warnings(now, change),
     }
 
 
@@ -155,9 +158,9 @@ def _present(session: Session, record: Record, now: Situation, parameters: t.Map
         found = installed.fetch(session.layout, record.name, record.active)[0]
         refusals.another_version(parameters, found)
         refusals.another_digest(parameters, found)
-        return _configured(session, record, now._replace(grant=_grant(now, found, parameters)), found, parameters)
+        return _configured(session, record, now._replace(grant=widening.grant(now.grant, found.manifest, parameters)), found, parameters)
     active = None if now.damage else record.active
-    chosen = source.find(session.layout, record.name, active.digest if active else None, parameters, not session.check_mode, _largest(session))
+    chosen = source.find(session.layout, record.name, active.digest if active else None, parameters, not session.check_mode, _largest(session), record.floor)
     if chosen is None and active is not None:
         chosen = installed.fetch(session.layout, record.name, active)[0]
     package_found = t.cast(Package, chosen)
@@ -176,7 +179,7 @@ def _candidate(session: Session, record: Record, now: Situation, found: Package,
     if record.active is None:
         refusals.more(session.layout)
     refusals.host(session.layout, record.name, found.manifest)
-    change = _configured(session, record, now.instead(release)._replace(grant=_grant(now, found, parameters)), found, parameters)
+    change = _configured(session, record, now.instead(release)._replace(grant=widening.grant(now.grant, found.manifest, parameters)), found, parameters)
     return change._replace(data=data)
 
 
@@ -195,18 +198,6 @@ def _judged(session: Session, record: Record, found: Package, parameters: t.Mapp
     verdict = trust.judge(found, session.layout, pin=parameters.get("digest"), unsigned=unsigned, now=moment, require_signatures=strict)
     digest = verdict.trust or trust.digest(session.layout)
     return Release(found.version, found.digest, package.file_name(found.manifest), verdict.kind, verdict.principal or "", digest, int(moment))
-
-
-def _grant(now: Situation, found: Package, parameters: t.Mapping[str, t.Any]) -> Grant | None:
-    """What the plugin shall have: what the task grants, else what it has already, if that still covers what it asks for."""
-    names = parameters.get("grant")
-    if names is None:
-        grants.check(found.manifest, now.grant)
-        return now.grant
-    made = grants.wanted(found.manifest, names, bool(parameters.get("accept_root_equivalent")), "nexcage_plugin")
-    old = now.grant
-    unmoved = made._replace(granted_at=old.granted_at, granted_by=old.granted_by) if old else made
-    return old if old is not None and unmoved == old else made
 
 
 def _configured(session: Session, record: Record, wanted: Situation, found: Package, parameters: t.Mapping[str, t.Any]) -> Change:
@@ -281,7 +272,7 @@ def _rolled_back(session: Session, record: Record, now: Situation, parameters: t
     found, data = installed.fetch(session.layout, record.name, previous)
     installed.judge(session.layout, found, previous)
     refusals.host(session.layout, record.name, found.manifest)
-    wanted = now.instead(previous)._replace(grant=_grant(now, found, parameters))
+    wanted = now.instead(previous)._replace(grant=widening.grant(now.grant, found.manifest, parameters))
     return Change(wanted, data, found.manifest, f"{record.active.version} -> {previous.version}")
 
 
@@ -346,7 +337,7 @@ def _apply(session: Session, name: str, record: Record, now: Situation, change: 
         settings.write(layout, name, values, private=any(key in wanted.secret for key in wanted.config))
 
 
-def _plan(now: Situation, change: Change, different: t.Sequence[str]) -> list[dict[str, t.Any]]:
+def _plan(now: Situation, change: Change, different: t.Collection[str]) -> list[dict[str, t.Any]]:
     wanted, actions = change.wanted, []
     if now.release != wanted.release:
         kind = "remove" if wanted.release is None else "install" if now.release is None else "update"
@@ -355,9 +346,8 @@ def _plan(now: Situation, change: Change, different: t.Sequence[str]) -> list[di
     if wanted.release is not None and now.damage and not wanted.damage and now.release == wanted.release:
         actions.append({"action": "repair", "reason": now.damage, "changes": []})
     if wanted.release is not None:
-        before, after = (situation.grant and (situation.grant.capabilities, situation.grant.root_equivalent_accepted) for situation in (now, wanted))
-        if before != after and {"grant", "root_equivalent_accepted"} & set(different):
-            actions.append({"action": "grant", "reason": f"{_granted(now.grant)} -> {_granted(wanted.grant)}", "changes": []})
+        if {"grant", "root_equivalent_accepted", "scope"} & set(different):
+            actions += widening.steps(now.grant, wanted.grant)
         for key in ("enabled", "priority", "config", "quarantined"):
             if getattr(now, key) != getattr(wanted, key):
                 old, new = now.facts().get(key), wanted.facts()[key]
@@ -365,16 +355,8 @@ def _plan(now: Situation, change: Change, different: t.Sequence[str]) -> list[di
     return actions
 
 
-def _granted(grant: Grant | None) -> str:
-    """A grant in words; one of no capability is not none."""
-    if grant is None:
-        return "not granted"
-    accepted = " (root-equivalent accepted)" if grant.root_equivalent_accepted else ""
-    return (", ".join(grant.capabilities) or "no capability") + accepted
-
-
-def _warnings(change: Change) -> list[str]:
-    found = []
+def _warnings(now: Situation, change: Change) -> list[str]:
+    found = widening.warnings(change.manifest["name"], now.grant, change.wanted.grant) if change.manifest is not None else []
     if change.wanted.release is not None and change.wanted.release.trust == trust.UNSIGNED:
         found.append(f"{change.wanted.release.file} is not signed, and was accepted because the task says trust: unsigned")
     if change.manifest is not None:
