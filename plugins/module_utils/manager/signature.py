@@ -33,6 +33,8 @@ USE_A_PIN = "use a digest pin: 'digest: sha256:...' in the task needs no ssh-key
 
 _ARMOR = re.compile(rb"-----BEGIN SSH SIGNATURE-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END SSH SIGNATURE-----\s*")
 _MAGIC = b"SSHSIG"
+_KRL, _KRL_HEADER = b"SSHKRL\n\0", 44  # bytes up to the first section; PROTOCOL.krl of OpenSSH
+_KEY = re.compile(rb"(?:ssh|ecdsa|sk)-[\w.@-]+ +AAAA[A-Za-z0-9+/]+=*")
 _TOO_OLD = ("unknown option -- Y", "illegal option -- Y", "Unsupported operation for -Y")
 
 
@@ -131,7 +133,12 @@ def verify(
         if answer.code == 0:
             return chosen[0]
         if revoked and _call("verify", *common, data=data).code == 0:
-            raise NexcageError("E_TRUST", f"the key of {chosen[0]} is revoked, or the list of revoked keys cannot be read")
+            line = _unreadable(revoked)
+            if line:
+                remedy = "correct the file of revoked keys: a key revocation list of ssh-keygen -k, or one public key on each line"
+                raise NexcageError("E_TRUST", f"the list of revoked keys cannot be read: {line}, so nobody is trusted", remedy=remedy)
+            doubt = ", or the binary list of revoked keys is damaged, which ssh-keygen -Q -l -f tells" if revoked.startswith(_KRL) else ""
+            raise NexcageError("E_TRUST", f"the key of {chosen[0]} is revoked{doubt}")
     said = runtime.message(answer.error + answer.output.decode("utf-8", "replace"))
     raise NexcageError("E_SIGNATURE", f"the signature is not one of {chosen[0]} for these bytes and {namespace}: {said}")
 
@@ -187,6 +194,16 @@ def _temporary(folder: str) -> t.Iterator[str]:
         yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _unreadable(revoked: bytes) -> str:
+    """What in a list of revoked keys is neither a key nor a comment; empty where nothing is. Of a binary list only ssh-keygen can tell."""
+    if revoked.startswith(_KRL):
+        return "" if len(revoked) > _KRL_HEADER else "it was cut off"
+    for number, line in enumerate(revoked.splitlines(), 1):
+        if line.strip() and not line.lstrip().startswith(b"#") and not _KEY.search(line):
+            return f"line {number} is no public key"
+    return ""
 
 
 def _put(place: str, name: str, content: bytes) -> str:

@@ -104,10 +104,16 @@ def test_revoked_keys_whenever(tmp_path: pathlib.Path, scratch: pathlib.Path, ke
     other = Key(tmp_path, "other")
     for revoked in (key.public.encode(), key.revocation_list(), other.public.encode() + b"\n" + key.public.encode()):
         error = refused(scratch, key, revoked=revoked, when=86400.0)
-        assert error.code == "E_TRUST" and "revoked" in error.message
+        assert (
+            error.code == "E_TRUST"
+            and error.message.startswith(f"the key of {ACME} is revoked")
+            and ("damaged" in error.message) == revoked.startswith(b"SSHKRL")
+        )
     for revoked in (other.public.encode(), other.revocation_list()):
         assert check(scratch, key, revoked=revoked) == ACME
-    assert refused(scratch, key, revoked=b"neither\n").code == "E_TRUST"
+    for damaged, said in ((b"# none\nneither\n", "line 2 is no public key"), (key.revocation_list()[:20], "it was cut off")):
+        error = refused(scratch, key, revoked=damaged)
+        assert error.code == "E_TRUST" and f"the list of revoked keys cannot be read: {said}" in error.message and "correct the file" in error.remedy
 
 
 def test_certificates(tmp_path: pathlib.Path, scratch: pathlib.Path, key: Key) -> None:
