@@ -345,18 +345,21 @@ class Hooks:
                 said = f"the hooks of {hook.plugin} are not asked: {failure.message}"
                 self._session.warnings += [] if said in self._session.warnings else [said]
                 return
-            may = "" if failure is not None or not EVENTS[hook.event].veto else f", and would refuse it if its strategy were {ABORT}"
+            may = "" if failure is not None or not EVENTS[hook.event].veto else f" says no, which counts only where its strategy is {ABORT}"
             self._session.warnings.append(f"the hook {hook.event} of {hook.plugin}{may}: {why}")
             return
         details = {"plugin": hook.plugin, "hook": hook.event, "reason": why}
         if failure is not None:
             details["code"] = failure.code
+        way_out = "do what it says" if failure is None else "put right what it failed by"
+        if failure is not None and failure.code == QUARANTINED:
+            way_out = f"give it another version, or let it be asked again with nexcage_plugin: name={hook.plugin} state=enabled"
         raise NexcageError(
             "E_VETO",
             f"{hook.plugin} refuses it by its hook {hook.event}: {why}",
             option="name",
             value=payload.get("name"),
-            remedy=f'do what it says, or set plugins.{hook.plugin}.hooks: {{"{hook.event}": "skip"}} in {settings.load(self._session.layout)[0]}',
+            remedy=f'{way_out}, or set plugins.{hook.plugin}.hooks: {{"{hook.event}": "skip"}} in {settings.load(self._session.layout)[0]}',
             details=details,
         )
 

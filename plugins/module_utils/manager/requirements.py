@@ -56,7 +56,8 @@ def _programs(wanted: t.Iterable[t.Mapping[str, t.Any]]) -> t.Iterator[NexcageEr
         try:
             path = runtime.program(name)
         except NexcageError as error:
-            error.remedy = f"install {name} {needed}"
+            if error.value == name:  # else it is there, and the error says what is wrong with it
+                error.remedy = f"install {name}" + ("" if needed == ">=0" else f" {needed}")
             yield error
             continue
         if needed == ">=0":

@@ -91,6 +91,7 @@ def test_a_guard_in_quarantine_refuses_where_the_operator_lets_it(site: Site, ti
         assert site.refused().details["code"] == "E_CRASH"
     error = site.refused()
     assert error.details["code"] == "E_QUARANTINED" and NAME in error.message
+    assert error.remedy is not None and f"nexcage_plugin: name={NAME} state=enabled" in error.remedy and "do what it says" not in error.remedy
     modules.works("nexcage_plugin", name=NAME, state="enabled", config={"journal": str(site.journal.folder)})
     site.fire()
     assert site.journal.events() == [f"{NAME} pre_create"]

@@ -49,7 +49,7 @@ def test_the_first_veto_counts(site: Site) -> None:
     error = site.refused()
     assert (error.code, error.option, error.value, error.details) == ("E_VETO", "name", "web", {"plugin": NAME, "hook": PRE, "reason": f"not on a {NAME}"})
     assert [(entry["plugin"], entry["vetoes"], entry["failures"]) for entry in site.told] == [(NAME, 1, 0)]
-    assert str(site.root / "etc/nexcage/config.json") in error.remedy
+    assert error.remedy is not None and error.remedy.startswith("do what it says") and str(site.root / "etc/nexcage/config.json") in error.remedy
 
 
 def test_abort_after_the_fact_refuses_nothing(site: Site) -> None:

@@ -82,12 +82,19 @@ def test_programs(programs: pathlib.Path) -> None:
     os.chown(programs / "alien", 65534, -1)
     fine = [{"name": "good", "version": ">=1.9"}, {"name": "words", "version": "~=2.0", "check_command": "words version"}, {"name": "silent"}]
     assert requirements.check(manifest(fine), FACTS) == []
-    bad = [{"name": "good", "version": ">=1.11"}, {"name": "silent", "version": ">=1"}, {"name": "missing", "version": ">=3"}, {"name": "alien"}]
+    bad = [
+        {"name": "good", "version": ">=1.11"},
+        {"name": "silent", "version": ">=1"},
+        {"name": "missing", "version": ">=3"},
+        {"name": "alien"},
+        {"name": "gone"},
+    ]
     errors = requirements.check(manifest(bad), FACTS)
     assert {error.code for error in errors} == {"E_BINARY"}
     texts = [error.message for error in errors]
     assert f"good >=1.11 is needed, and {programs}/good is 1.10.0" in texts[0] and "unknown version" in texts[1]
     assert "missing is not installed" in texts[2] and errors[2].remedy == "install missing >=3" and "changed by others" in texts[3]
+    assert "chown root" in errors[3].remedy and errors[4].remedy == "install gone"
 
 
 @pytest.mark.requires("root", "linux")
