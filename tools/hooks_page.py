@@ -83,6 +83,25 @@ Nobody by default: a refusal, and a hook that fails, is a warning. A hook of `co
 {"plugins": {"acme-guard": {"hooks": {"container.pre_create": "skip"}}}}
 ```
 
+No option of a module and no variable of the role sets this yet (`nexcage_plugin` and the role keep it when they write the file), and
+`nexcage_plugin_info` shows the manifest's strategies, not these. These two tasks do it on a host that has the file, and change nothing the next time:
+
+<!-- example: tasks -->
+```yaml
+- name: Read the configuration
+  ansible.builtin.slurp:
+    src: /etc/nexcage/config.json
+  register: configuration
+
+- name: Set the strategy of a hook
+  ansible.builtin.copy:
+    dest: /etc/nexcage/config.json
+    content: "{{ configuration.content | b64decode | from_json | combine(strategies, recursive=true) | to_nice_json(indent=2, sort_keys=false) }}\\n"
+  no_log: true  # settings of plugins may hold secrets
+  vars:
+    strategies: {"plugins": {"acme-guard": {"hooks": {"container.pre_create": "skip"}}}}
+```
+
 | strategy | a hook that fails or runs out of time | one that refuses |
 |---|---|---|
 | `skip`, the default | a warning | a warning |
