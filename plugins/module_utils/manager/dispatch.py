@@ -103,6 +103,11 @@ class Session:
             self._hears = _there(f"{self.layout.state}/hooks.json")
         return self._hears
 
+    def leave_out(self, holder: str, names: t.Sequence[str], error: NexcageError) -> None:
+        """Note containers of which a listing cannot tell, and warn of them."""
+        self.left_out.update((name, (holder, error)) for name in names)
+        self.warnings.append(f"not listed: {', '.join(names)}; {error.message}")
+
     def rules(self) -> Policy | None:
         """The operator's rules, ``None`` where the host has none; that costs one look at the folder.
 

@@ -20,7 +20,7 @@ from ..model.config import Layout
 from ..model.container import NAME_PATTERN, ContainerSpec
 from ..model.errors import NexcageError
 from ..model.plan import RUNNING
-from . import observe, registry
+from . import registry
 
 if t.TYPE_CHECKING:
     from ..broker.handlers import Order
@@ -154,7 +154,7 @@ def everything(session: Session, backend: str | None = None) -> dict[str, dict[s
         except NexcageError as error:
             if backend is not None:
                 raise
-            observe.leave_out(session, holder, names, error)
+            session.leave_out(holder, names, error)
     return found
 
 
@@ -167,7 +167,7 @@ def _all_of(session: Session, plugin: registry.Plugin, names: list[str]) -> dict
         try:
             observed = _observed(session.layout, plugin.name, name, listed.get(name))
         except NexcageError as error:
-            observe.leave_out(session, plugin.name, [name], error)
+            session.leave_out(plugin.name, [name], error)
             continue
         if observed is not None:
             found[name] = observed

@@ -207,7 +207,7 @@ def everything(session: Session, backend: str | None = None) -> list[dict[str, t
             except NexcageError as error:
                 if backend is not None or error.code not in ("E_QUARANTINED", "E_OWNER"):
                     raise
-                leave_out(session, holder, held[holder], error)
+                session.leave_out(holder, held[holder], error)
                 continue
             listed = session.operate(plugin, "list", {"names": None})
             found.update((item["name"], item) for item in listed if item["name"] in held[holder])
@@ -216,12 +216,6 @@ def everything(session: Session, backend: str | None = None) -> list[dict[str, t
 
         found.update((name, item) for name, item in foreign.everything(session, backend).items() if records.find(places, name) is None)
     return [_known(session, found[name]) for name in sorted(found)]
-
-
-def leave_out(session: Session, holder: str, names: t.Sequence[str], error: NexcageError) -> None:
-    """Note containers of which a listing cannot tell, and warn of them."""
-    session.left_out.update((name, (holder, error)) for name in names)
-    session.warnings.append(f"not listed: {', '.join(names)}; {error.message}")
 
 
 def _known(session: Session, found: dict[str, t.Any]) -> dict[str, t.Any]:
