@@ -29,6 +29,8 @@ the folder is `$XDG_CONFIG_HOME/nexcage`.
 
 `ansible-playbook -i inventory nexcage.backends.migrate -e migrate_output=host_vars` turns the files of existing hosts into
 role variables, as `host_vars/HOST/nexcage.yml`, and reports on every key: taken over, changed, or without effect.
+It reads the files below `/etc/nexcage` whatever `NEXCAGE_ROOT` says; another file is given by
+`-e '{"migrate_search": ["/srv/test/etc/nexcage/config.json"], "migrate_also": []}'`.
 
 ## How names are routed
 

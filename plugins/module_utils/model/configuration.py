@@ -15,7 +15,7 @@ from .errors import NexcageError
 DEFAULT = "default"  # the source of a value that no file gives
 MASK = "********"
 SECRETS = re.compile(r"token|password|passwd|secret|credential|api_?key", re.IGNORECASE)
-REMEDY = "correct the file; nexcage_config_info shows all of its keys"
+REMEDY = "correct the file; docs/configuration.md of the collection has all of its keys"
 MANAGER_SECTION = "plugin_manager"
 
 # kind -> what it is called
