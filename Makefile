@@ -76,10 +76,10 @@ packages: | $(VENV)/.stamp-runtime
 
 # Stages that use the machine's own runtimes run one after the other, the rest beside them.
 tests_in = $(if $(wildcard tests/$1/test_*.py tests/$1/*/test_*.py),$1)
-HOST_STAGES := $(call tests_in,adversarial) $(call tests_in,runtime) \
+HOST_STAGES := $(call tests_in,runtime) \
   $(if $(wildcard tests/integration/*.yml),integration integration-newest) \
   $(if $(wildcard extensions/molecule/*/molecule.yml),molecule) $(if $(wildcard playbooks/demo.yml),demo-stage)
-OTHER_STAGES := unit $(call tests_in,conformance) lint unit-oldest sanity unit-newest sanity-newest
+OTHER_STAGES := $(call tests_in,adversarial) unit $(call tests_in,conformance) lint unit-oldest sanity unit-newest sanity-newest
 
 .PHONY: test unit unit-newest unit-oldest adversarial conformance runtime coverage integration integration-newest molecule demo-stage sanity sanity-newest
 test:
